@@ -1,0 +1,43 @@
+# Thin front of Meson.  BUILD picks another build folder, CC another compiler: make BUILD=build-clang CC=clang
+BUILD ?= build
+export BUILD
+
+.PHONY: all program demo test asan kcheck map format clean setup
+
+all: program
+
+setup:
+	@tools/setup.sh build
+
+program: setup
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) >/dev/null || { meson setup $(BUILD); exit 1; }
+	@ninja -C $(BUILD) $(NINJAFLAGS)
+
+demo: program
+	@tools/demo.sh
+
+test:
+	@tools/setup.sh test
+	@$(MAKE) --no-print-directory program
+	@tools/run_tests.sh
+
+# The same C tests under the address and undefined-behaviour sanitizers, with asserts.
+asan:
+	@tools/setup.sh test
+	@test -f $(BUILD)-asan/build.ninja || \
+	    meson setup $(BUILD)-asan -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
+	@ninja -C $(BUILD)-asan $(NINJAFLAGS)
+	@BUILD=$(BUILD)-asan tools/run_tests.sh unit graph kcheck
+
+kcheck: program
+	@tools/run_tests.sh kcheck
+
+# Which room includes which; fails on an upward or sideways edge.
+map: program
+	@tools/map.sh
+
+format:
+	@git ls-files -z 'src/*.[ch]' 'include/*.h' 'tests/*.[ch]' 'bench/*.[ch]' | xargs -0 -r clang-format -i
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan

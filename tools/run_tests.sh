@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Runs the tests of a finished build and counts single cases: the last line is "N passed, N failed".
+#
+#   run_tests.sh [GROUP...]    groups: unit graph kcheck e2e; default all
+#
+# C test programs are listed in $BUILD/tests/programs.txt and print TAP; a program that dies counts as one more failed
+# case.  e2e is pytest over tests/e2e and tests/golden with the oracles' environment, SMELT naming the program.
+set -u
+cd "$(dirname "$0")/.."
+build=${BUILD:-build}
+log=$build/test-logs
+passed=0
+failed=0
+[ $# -gt 0 ] || set -- unit graph kcheck e2e
+mkdir -p "$log"
+
+# count PASSED FAILED TITLE LOGFILE
+count() {
+    passed=$((passed + $1))
+    failed=$((failed + $2))
+    if [ "$2" -eq 0 ]; then
+        printf '%-28s %6d passed\n' "$3" "$1"
+    else
+        printf '%-28s %6d passed, %d FAILED\n' "$3" "$1" "$2"
+        tail -n 60 "$4" | sed 's/^/    /'
+    fi
+}
+
+run_program() {
+    group=$1
+    shift
+    title=$group/$(basename "$1")
+    out=$log/$(basename "$1").log
+    CMOCKA_MESSAGE_OUTPUT=TAP UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 "$@" >"$out" 2>&1 </dev/null
+    rc=$?
+    ok=$(grep -c '^ok ' "$out")
+    bad=$(grep -c '^not ok ' "$out")
+    if [ $rc -ne 0 ] && [ "$bad" -eq 0 ]; then
+        echo "exit status $rc" >>"$out"
+        bad=1
+    elif [ "$ok" -eq 0 ] && [ "$bad" -eq 0 ]; then
+        echo "no test cases" >>"$out"
+        bad=1
+    fi
+    count "$ok" "$bad" "$title" "$out"
+}
+
+run_pytest() {
+    dirs=
+    for d in tests/e2e tests/golden; do
+        [ -z "$(find $d -name 'test_*.py' 2>/dev/null | head -n 1)" ] || dirs="$dirs $d"
+    done
+    [ -n "$dirs" ] || return 0
+    out=$log/fetch.log
+    if ! tools/fetch_models.sh >"$out" 2>&1; then
+        count 0 1 "e2e/fetch_models" "$out"
+    fi
+    out=$log/pytest.log
+    # shellcheck disable=SC2086
+    SMELT=$PWD/$build/smelt SMELT_MODELS=$PWD/$build/models SMELT_VOCABS=$PWD/$build/vocabs \
+        "$build/oracle/bin/python" -m pytest -q -p no:cacheprovider -rs --color=no $dirs >"$out" 2>&1 </dev/null
+    rc=$?
+    last=$(grep -E '(passed|failed|error|skipped|no tests ran).* in [0-9.]+s' "$out" | tail -n 1)
+    number() {
+        printf '%s\n' "$last" | grep -oE "[0-9]+ $1" | head -n 1 | cut -d' ' -f1 | grep . || echo 0
+    }
+    ok=$(number passed)
+    bad=$(($(number failed) + $(number error)))
+    [ $rc -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+    count "$ok" "$bad" e2e/pytest "$out"
+    grep -E '^SKIPPED' "$out" | sed 's/^/    /'
+}
+
+for group; do
+    case $group in
+    unit | graph | kcheck)
+        while read -r g command; do
+            # shellcheck disable=SC2086
+            [ "$g" != "$group" ] || run_program "$g" $command
+        done <"$build/tests/programs.txt"
+        ;;
+    e2e) run_pytest ;;
+    *)
+        echo "run_tests: unknown group '$group': wanted unit, graph, kcheck or e2e" >&2
+        exit 2
+        ;;
+    esac
+done
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
