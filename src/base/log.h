@@ -6,7 +6,7 @@
  * fixed meanings: 1 once per model, 2 per pass or request, 3 per layer or step, 4 per tensor.
  *
  * Knobs are the only readers of the environment: one row each in knobs.def; `smelt knobs` lists them.
- * Threads: all functions may be called from any thread; sm_log_set_level and sm_knobs_init from main at start.
+ * Threads: all functions may be called from any thread; sm_cancel_set also from a signal handler.
  */
 #ifndef SM_LOG_H
 #define SM_LOG_H
@@ -56,11 +56,11 @@ void sm_progress_start(sm_progress *p, const char *what, const char *unit, uint6
 void sm_progress_add(sm_progress *p, uint64_t n);
 void sm_progress_end(sm_progress *p);
 
-int64_t sm_now_us(void);          /* monotonic clock */
-uint64_t sm_peak_rss_bytes(void); /* of this process, as the OS counts it (includes mapped file pages) */
-uint64_t sm_anon_rss_bytes(void); /* resident now, without file-backed pages; 0 where the OS does not say */
+int64_t sm_now_us(void);           /* monotonic clock */
+uint64_t sm_peak_rss_bytes(void);  /* of this process, as the OS counts it (includes mapped file pages) */
+uint64_t sm_anon_rss_bytes(void);  /* resident now, without file-backed pages; 0 where the OS does not say */
 uint64_t sm_peak_anon_bytes(void); /* highest sm_anon_rss_bytes seen by sm_mem_sample() */
-void sm_mem_sample(void);         /* call at points where memory may peak */
+void sm_mem_sample(void);          /* call at points where memory may peak */
 
 /* Cooperative cancel: the CLI's SIGINT handler sets it, long loops ask. */
 void sm_cancel_set(bool on);

@@ -32,14 +32,14 @@ void sm_alloc_fail_after(long n);
 long sm_alloc_count(void);
 
 typedef struct sm_arena sm_arena;
-sm_arena *sm_arena_new(void);                                     /* NULL when out of memory */
-void sm_arena_free(sm_arena **a);                                 /* NULL-safe, nulls */
-void *sm_arena_alloc(sm_arena *a, size_t n);                      /* zeroed, 16-aligned; NULL when out of memory */
-void *sm_arena_alloc_n(sm_arena *a, size_t count, size_t size);   /* with overflow check */
-char *sm_arena_strdup(sm_arena *a, const char *s);                /* NULL when out of memory */
+sm_arena *sm_arena_new(void);                                   /* NULL when out of memory */
+void sm_arena_free(sm_arena **a);                               /* NULL-safe, nulls */
+void *sm_arena_alloc(sm_arena *a, size_t n);                    /* zeroed, 16-aligned; NULL when out of memory */
+void *sm_arena_alloc_n(sm_arena *a, size_t count, size_t size); /* with overflow check */
+char *sm_arena_strdup(sm_arena *a, const char *s);              /* NULL when out of memory */
 char *sm_arena_strndup(sm_arena *a, const char *s, size_t n);
 char *sm_arena_printf(sm_arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-size_t sm_arena_bytes(const sm_arena *a);                         /* handed out so far */
+size_t sm_arena_bytes(const sm_arena *a); /* handed out so far */
 
 /* Borrowed bytes; says nothing about lifetime: the header that returns one does. */
 typedef struct sm_bytes {

@@ -15,7 +15,8 @@ typedef struct sm_str {
     size_t n, cap;
     bool failed;
 } sm_str;
-#define SM_STR_INIT {NULL, 0, 0, false}
+#define SM_STR_INIT                                                                                                    \
+    { NULL, 0, 0, false }
 
 void sm_str_free(sm_str *s);
 void sm_str_clear(sm_str *s); /* length 0, memory kept */
@@ -26,8 +27,7 @@ void sm_str_addf(sm_str *s, const char *fmt, ...) __attribute__((format(printf, 
 bool sm_str_ok(const sm_str *s);
 const char *sm_str_z(const sm_str *s); /* terminated text; "" when empty */
 
-/* Hash map from bytes to int64 (an index, mostly).  Keys are borrowed: they must outlive the map.  Open addressing,
- * FNV-1a/murmur finish; insert-only.  Readers may share a finished map between threads. */
+/* Hash map from bytes to int64 (an index, mostly).  Keys are borrowed: they must outlive the map.  Insert-only.  Readers may share a finished map between threads. */
 typedef struct sm_map sm_map;
 sm_map *sm_map_new(size_t expected); /* NULL when out of memory */
 void sm_map_free(sm_map **m);
