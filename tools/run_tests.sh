@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests of a finished build and counts single cases: the last line is "N passed, N failed".
 #
-#   run_tests.sh [GROUP...]    groups: unit graph kcheck e2e; default all
+#   run_tests.sh [GROUP...]    groups: map unit graph kcheck e2e; default all
 #
 # C test programs are listed in $BUILD/tests/programs.txt and print TAP; a program that dies counts as one more failed
 # case.  e2e is pytest over tests/e2e and tests/golden with the oracles' environment, SMELT naming the program.
@@ -11,7 +11,7 @@ build=${BUILD:-build}
 log=$build/test-logs
 passed=0
 failed=0
-[ $# -gt 0 ] || set -- unit graph kcheck e2e
+[ $# -gt 0 ] || set -- map unit graph kcheck e2e
 mkdir -p "$log"
 
 # count PASSED FAILED TITLE LOGFILE
@@ -33,16 +33,25 @@ run_program() {
     out=$log/$(basename "$1").log
     CMOCKA_MESSAGE_OUTPUT=TAP UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 "$@" >"$out" 2>&1 </dev/null
     rc=$?
-    ok=$(grep -c '^ok ' "$out")
-    bad=$(grep -c '^not ok ' "$out")
+    ok=$(grep '^ok ' "$out" | grep -vc '# SKIP')
+    bad=$(grep '^not ok ' "$out" | grep -vc '# SKIP')
     if [ $rc -ne 0 ] && [ "$bad" -eq 0 ]; then
         echo "exit status $rc" >>"$out"
         bad=1
-    elif [ "$ok" -eq 0 ] && [ "$bad" -eq 0 ]; then
+    elif ! grep -qE '^(not )?ok ' "$out"; then
         echo "no test cases" >>"$out"
         bad=1
     fi
     count "$ok" "$bad" "$title" "$out"
+    grep '# SKIP' "$out" | sed 's/^/    skipped: /'
+}
+
+run_map() {
+    if tools/map.sh >"$log/map.log" 2>&1; then
+        count 1 0 map "$log/map.log"
+    else
+        count 0 1 map "$log/map.log"
+    fi
 }
 
 run_pytest() {
@@ -79,9 +88,10 @@ for group; do
             [ "$g" != "$group" ] || run_program "$g" $command
         done <"$build/tests/programs.txt"
         ;;
+    map) run_map ;;
     e2e) run_pytest ;;
     *)
-        echo "run_tests: unknown group '$group': wanted unit, graph, kcheck or e2e" >&2
+        echo "run_tests: unknown group '$group': wanted map, unit, graph, kcheck or e2e" >&2
         exit 2
         ;;
     esac
