@@ -5,6 +5,7 @@
 #include "sweep.h"
 
 #include <fcntl.h>
+#include <poll.h>
 
 #include "base/log.h"
 
@@ -116,8 +117,16 @@ static bool on_terminal(uint64_t total) {
     sm_progress_end(&p);
     dup2(keep, STDERR_FILENO);
     close(keep);
-    ssize_t n = read(master, screen, sizeof screen - 1);
-    screen[n > 0 ? n : 0] = '\0';
+    /* The terminal hands over in pieces, some time later: read until the line end of the message and the quiet after. */
+    size_t n = 0;
+    struct pollfd ready = {.fd = master, .events = POLLIN};
+    while (n < sizeof screen - 1 && poll(&ready, 1, memchr(screen, '\n', n) ? 50 : 5000) > 0) {
+        ssize_t k = read(master, screen + n, sizeof screen - 1 - n);
+        if (k <= 0)
+            break;
+        n += (size_t)k;
+    }
+    screen[n] = '\0';
     close(slave);
     close(master);
     assert_false(early);
