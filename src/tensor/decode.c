@@ -24,8 +24,7 @@ void sm_enc_round(sm_dtype t, float *x, size_t n) {
             x[i] = bf16_to_f32(f32_to_bf16(x[i]));
 }
 
-/* Row order (encoding.h, deinterleave). */
-static uint64_t stored_row(const sm_tensor *t, uint64_t row) {
+uint64_t sm_stored_row(const sm_tensor *t, uint64_t row) {
     uint64_t h = (uint64_t)t->deinterleave;
     if (h == 0)
         return row;
@@ -161,6 +160,12 @@ static void decode_lut(const sm_tensor *t, uint64_t row, float *out) {
     for (size_t from = 0; from < n_codes; from += CHUNK) {
         size_t n = SM_MIN(n_codes - from, (size_t)CHUNK), at = from * along_row;
         sm_codes_unpack(e->code, t->part[SM_PART_DATA].p, index0 + from, n, codes);
+        if (along_row == 1 && e->aux == SM_FP16) { /* the common case: one fp16 entry an index */
+            for (size_t i = 0; i < n; i++)
+                out[at + i] = f16_at(t->part[SM_PART_LUT].p +
+                                     2 * ((block0 + (at + i) / ext) * table + (uint64_t)codes[i] * vec + elem));
+            continue;
+        }
         for (size_t i = 0; i < n; i++, at += along_row)
             load_f32(e->aux, t->part[SM_PART_LUT].p, (block0 + at / ext) * table + (uint64_t)codes[i] * vec + elem,
                      (size_t)along_row, out + at);
@@ -173,7 +178,7 @@ void sm_decode_rows(const sm_tensor *t, uint64_t row, uint64_t n, float *out) {
     size_t cols = (size_t)sm_tensor_cols(t);
     assert(row + n <= sm_tensor_rows(t));
     for (uint64_t r = row; r < row + n && cols > 0; r++, out += cols) {
-        uint64_t stored = stored_row(t, r);
+        uint64_t stored = sm_stored_row(t, r);
         switch (sm_enc_row_of(t->enc.id)->kind) {
         case SM_KIND_DENSE:
             decode_dense(t, stored, out);
@@ -251,7 +256,7 @@ static void open_affine_row(const sm_tensor *t, uint64_t row, int16_t *codes, fl
 }
 
 void sm_open_row(const sm_tensor *t, uint64_t row, int16_t *codes, float *scale, float *min) {
-    uint64_t stored = stored_row(t, row);
+    uint64_t stored = sm_stored_row(t, row);
     if (sm_enc_row_of(t->enc.id)->kind == SM_KIND_BLOCK)
         open_block_row(t, stored, codes, scale, min);
     else

@@ -10,6 +10,18 @@
 /* Rounds x[n] through dtype t, where t is a 16-bit float; other types leave x as it is. */
 void sm_enc_round(sm_dtype t, float *x, size_t n);
 
+/* Where logical row `row` is stored (encoding.h, deinterleave). */
+uint64_t sm_stored_row(const sm_tensor *t, uint64_t row);
+
+/* f rounded to float type t (fp16, bf16, fp32); a finite value beyond its range becomes its largest. */
+float sm_enc_fit(sm_dtype t, float f);
+/* Element i of a part of float or integer type t, set to a value that it holds. */
+void sm_enc_put(sm_dtype t, uint8_t *p, uint64_t i, float v);
+
+/* Encodes one row to AFFINE along the last axis (sm_affine_encode) as row `at` of out; q is scratch for a block. */
+sm_status sm_affine_encode_row(const sm_encoding *want, int64_t block, int64_t cols, uint64_t at, const float *x,
+                               int32_t *q, uint8_t *out[SM_PART_COUNT], sm_err *err);
+
 enum { ENC_BLOCK_MAX = 256, ENC_SUBS_MAX = 16 }; /* elements and sub-blocks of a block, at most */
 
 #endif

@@ -42,7 +42,8 @@ sm_status sm_transcode_rows(const sm_tensor *src, const sm_encoding *want, sm_dt
                             uint8_t *out[SM_PART_COUNT], sm_xerr *xe, sm_err *err);
 
 /* Encodes f32 rows to AFFINE along the last axis: symmetric (no offset): codes in -max..max (Core ML's own int4 uses
- * -7..7), else min/max affine.  x is rows * cols.  Scales that are zero stand for all-zero blocks. */
+ * -7..7), else min/max affine.  x is rows * cols.  Scales that are zero stand for all-zero blocks.  The block is the
+ * last one set in want->block.  Weights that are not finite are SM_BADINPUT. */
 sm_status sm_affine_encode(const sm_encoding *want, int64_t cols, uint64_t rows, const float *x, uint8_t *out[SM_PART_COUNT],
                            sm_err *err);
 

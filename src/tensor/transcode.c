@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * transcode.c: tensors from one encoding to another, row by row, and the error of it.
+ *
+ * The rule (make_plan) asks the table, never a pair of names: what are the codes, how long is a sub-block, is there a
+ * min, is a scale an fp16 number of its own or a product.  Scales of formats with one scale a block are fp16 fields and
+ * carry over as they are; sub-blocks' scales are f32 products and get rounded.
+ *
+ * Errors are measured on what was written: every finished slab is decoded again (decode.c) and compared with the
+ * source, so the numbers in a report cannot be kinder than the file.
+ */
+#include "tensor/transcode.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "tensor/dtype_int.h"
+#include "tensor/enc_int.h"
+
+const char *sm_carry_name(sm_carry c) {
+    static const char *const names[] = {"same", "transcoded", "kept", "re-quantized", "widened"};
+    return names[c];
+}
+
+void sm_xerr_add(sm_xerr *a, const sm_xerr *b) {
+    a->n += b->n;
+    a->sum_sq_err += b->sum_sq_err;
+    a->sum_sq_ref += b->sum_sq_ref;
+    a->max_abs_err = fmax(a->max_abs_err, b->max_abs_err);
+    a->max_abs_ref = fmax(a->max_abs_ref, b->max_abs_ref);
+    a->sum_sq_err16 += b->sum_sq_err16;
+    a->max_abs_err16 = fmax(a->max_abs_err16, b->max_abs_err16);
+}
+
+double sm_xerr_nmse(const sm_xerr *e) {
+    if (e->sum_sq_ref > 0)
+        return e->sum_sq_err / e->sum_sq_ref;
+    return e->sum_sq_err > 0 ? INFINITY : e->sum_sq_err;
+}
+
+/* ---- the rule ---- */
+
+typedef struct plan {
+    sm_carry how;
+    int sub;       /* sub-block of the source */
+    int block;     /* of the result, divides sub */
+    int32_t shift; /* added to codes and offset: signed codes in an unsigned type */
+    bool has_min;
+} plan;
+
+static int64_t last_block(const sm_tensor *t, const sm_encoding *e) {
+    return e->block[t->rank - 1];
+}
+
+/* Blocks along the last axis only, so that the parts of a range of rows are contiguous. */
+static bool along_last(const sm_encoding *e, int rank) {
+    sm_enc_kind kind = sm_enc_row_of(e->id)->kind;
+    for (int a = 0; a < rank - 1; a++)
+        if ((kind == SM_KIND_AFFINE || kind == SM_KIND_LUT) && e->block[a] != 1)
+            return false;
+    return kind != SM_KIND_LUT;
+}
+
+/* Every value of type `from` is one of type `to`. */
+static bool float_in(sm_dtype from, sm_dtype to) {
+    return from == to || to == SM_FP32;
+}
+
+/* Type of the source's scales: fp16 when a block has one, fp32 for products. */
+static sm_dtype scale_type(const sm_tensor *src) {
+    const sm_enc_row *row = sm_enc_row_of(src->enc.id);
+    if (row->kind == SM_KIND_AFFINE)
+        return src->enc.aux;
+    return row->sub == row->block ? SM_FP16 : SM_FP32;
+}
+
+/* -min / scale gives back the source's own offset: both are so short that product and quotient are exact in f32. */
+static bool offset_known(const sm_tensor *src) {
+    return src->enc.id == SM_ENC_AFFINE && src->enc.aux == SM_FP16 &&
+           (src->enc.off == SM_FP16 || sm_dtype_kind(src->enc.off) != 'f');
+}
+
+/* Codes kept: TRANSCODED or KEPT into *p, or false when the target cannot hold them. */
+static bool plan_kept(const sm_tensor *src, const sm_encoding *want, plan *p) {
+    sm_dtype code;
+    bool whole = want->off != SM_NONE && sm_dtype_kind(want->off) != 'f';
+    if (!sm_is_coded(src, &p->sub, &code, &p->has_min) || sm_dtype_kind(want->code) == 'f')
+        return false;
+    if (sm_dtype_min(code) < 0 && sm_dtype_min(want->code) == 0 && want->off != SM_NONE)
+        p->shift = (int32_t)-sm_dtype_min(code);
+    if (sm_dtype_min(code) + p->shift < sm_dtype_min(want->code) ||
+        sm_dtype_max(code) + p->shift > sm_dtype_max(want->code))
+        return false;
+    if (last_block(src, want) > p->sub || p->sub % last_block(src, want) != 0)
+        return false;
+    p->block = (int)last_block(src, want);
+    bool scale_exact = float_in(scale_type(src), want->aux), offset_exact = true;
+    if (p->has_min) {
+        bool src_whole = src->enc.id == SM_ENC_AFFINE && sm_dtype_kind(src->enc.off) != 'f';
+        if (want->off == SM_NONE)
+            return false;
+        if (whole && !(src_whole && offset_known(src) && scale_exact &&
+                       sm_dtype_min(src->enc.off) + p->shift >= sm_dtype_min(want->off) &&
+                       sm_dtype_max(src->enc.off) + p->shift <= sm_dtype_max(want->off)))
+            return false;
+        offset_exact = offset_known(src) && (src_whole || (p->shift == 0 && float_in(src->enc.off, want->off)));
+    } else if (whole && p->shift > sm_dtype_max(want->off)) {
+        return false;
+    }
+    p->how = scale_exact && offset_exact ? SM_CARRY_TRANSCODED : SM_CARRY_KEPT;
+    return true;
+}
+
+static sm_status no_way(const sm_tensor *src, const sm_encoding *want, const char *why, sm_err *err) {
+    char a[160], b[160];
+    return SM_FAIL(err, SM_UNSUPPORTED, "tensor %s: no way from %s to %s: %s", sm_quote(src->name.p, src->name.n),
+                   sm_enc_print(&src->enc, src->rank, a, sizeof a), sm_enc_print(want, src->rank, b, sizeof b), why);
+}
+
+static sm_status make_plan(const sm_tensor *src, const sm_encoding *want, plan *p, sm_err *err) {
+    const sm_enc_row *row = sm_enc_row_of(want->id);
+    size_t bytes[SM_PART_COUNT];
+    *p = (plan){0};
+    sm_status st = sm_enc_sizes(want, src->rank, src->dims, bytes, err);
+    if (st != SM_OK) {
+        sm_err_prefix(err, "tensor %s", sm_quote(src->name.p, src->name.n));
+        return st;
+    }
+    if (sm_enc_eq(&src->enc, want, src->rank)) {
+        p->how = SM_CARRY_SAME;
+        if (!along_last(want, src->rank) && src->deinterleave != 0)
+            return no_way(src, want, "its blocks span rows, which are stored in another order", err);
+        return SM_OK;
+    }
+    switch (row->kind) {
+    case SM_KIND_DENSE:
+        if (want->code != SM_FP16 && want->code != SM_FP32 && want->code != SM_BF16)
+            return no_way(src, want, "weights become fp16, fp32 or bf16", err);
+        p->how = SM_CARRY_WIDENED;
+        return SM_OK;
+    case SM_KIND_BLOCK:
+        p->how = SM_CARRY_REQUANTIZED;
+        return row->pack != NULL ? SM_OK : no_way(src, want, "this form is read, not written", err);
+    case SM_KIND_LUT:
+        return no_way(src, want, "tables are fitted to a whole tensor", err);
+    case SM_KIND_AFFINE:
+        break;
+    }
+    if (src->rank == 0 || !along_last(want, src->rank))
+        return no_way(src, want, "blocks lie along the last axis", err);
+    if (plan_kept(src, want, p))
+        return SM_OK;
+    if (sm_dtype_kind(want->code) == 'f' || (sm_dtype_kind(want->code) == 'u' && want->off == SM_NONE))
+        return no_way(src, want, "weights are quantized to signed codes, or to codes with an offset", err);
+    p->how = SM_CARRY_REQUANTIZED;
+    return SM_OK;
+}
+
+sm_status sm_transcode_how(const sm_tensor *src, const sm_encoding *want, sm_carry *how, sm_err *err) {
+    plan p;
+    SM_TRY(make_plan(src, want, &p, err));
+    *how = p.how;
+    return SM_OK;
+}
+
+bool sm_affine_for(const sm_tensor *src, sm_encoding *out) {
+    int sub;
+    sm_dtype code;
+    bool has_min;
+    if (!sm_is_coded(src, &sub, &code, &has_min))
+        return false;
+    sm_dtype t = sm_dtype_kind(code) == 'u' ? (sm_dtype_bits(code) <= 4 ? SM_UINT4 : SM_UINT8)
+                                            : (sm_dtype_bits(code) <= 4 ? SM_INT4 : SM_INT8);
+    *out = sm_enc_affine(t, SM_FP16, has_min ? SM_FP16 : SM_NONE, src->rank, sub);
+    return true;
+}
+
+/* ---- rows ---- */
+
+typedef struct scratch {
+    int16_t *codes;           /* cols */
+    int32_t *q;               /* cols */
+    float *scale, *min;       /* cols / sub */
+    float *x, *y, *x16, *y16; /* cols */
+} scratch;
+
+static void scratch_free(scratch *s) {
+    sm_free(s->codes);
+    sm_free(s->q);
+    sm_free(s->scale);
+    sm_free(s->x);
+}
+
+static bool scratch_new(scratch *s, size_t cols) {
+    *s = (scratch){0};
+    s->codes = sm_alloc_n(cols, sizeof *s->codes);
+    s->q = sm_alloc_n(cols, sizeof *s->q);
+    s->scale = sm_alloc_n(cols, 2 * sizeof *s->scale);
+    s->x = sm_alloc_n(cols, 4 * sizeof *s->x);
+    if (s->codes == NULL || s->q == NULL || s->scale == NULL || s->x == NULL) {
+        scratch_free(s);
+        return false;
+    }
+    s->min = s->scale + cols;
+    s->y = s->x + cols;
+    s->x16 = s->y + cols;
+    s->y16 = s->x16 + cols;
+    return true;
+}
+
+/* What a sub-block (scale, min) becomes in the target's types; codes q[n] change only where an offset cannot say it:
+ * the sub-block then becomes one value, its middle, as scale = value, offset = -1, codes 0. */
+static void fit_sub(const plan *p, const sm_encoding *want, float *scale, float *min, int32_t *q, int n) {
+    float s = sm_enc_fit(want->aux, *scale), o = (float)p->shift;
+    if (p->has_min && *min != 0.0f) {
+        bool finite = isfinite(*scale) && isfinite(*min);
+        float exact = -*min / *scale;
+        o = sm_dtype_kind(want->off) != 'f' ? exact + o : sm_enc_fit(want->off, exact + o);
+        bool too_far = !isfinite(exact) || fabsf(exact) > 65504.0f;
+        if (finite && (*scale == 0.0f || s == 0.0f || (too_far && want->off != SM_FP32))) {
+            int32_t lo = q[0], hi = q[0];
+            for (int i = 1; i < n; i++) {
+                lo = SM_MIN(lo, q[i]);
+                hi = SM_MAX(hi, q[i]);
+            }
+            float middle = *min + *scale * (0.5f * (float)(lo - p->shift) + 0.5f * (float)(hi - p->shift));
+            s = sm_enc_fit(want->aux, middle);
+            o = -1.0f;
+            memset(q, 0, (size_t)n * sizeof *q);
+        }
+    }
+    *scale = s;
+    *min = o;
+}
+
+static void kept_row(const sm_tensor *src, const sm_encoding *want, const plan *p, uint64_t row, uint64_t at,
+                     scratch *s, uint8_t *out[SM_PART_COUNT]) {
+    size_t cols = (size_t)sm_tensor_cols(src), n_sub = cols / (size_t)p->sub, reps = (size_t)(p->sub / p->block);
+    sm_open_row(src, row, s->codes, s->scale, s->min);
+    for (size_t i = 0; i < cols; i++)
+        s->q[i] = s->codes[i] + p->shift;
+    for (size_t k = 0; k < n_sub; k++) {
+        fit_sub(p, want, &s->scale[k], &s->min[k], s->q + k * (size_t)p->sub, p->sub);
+        for (size_t r = 0; r < reps; r++) {
+            uint64_t i = (at * n_sub + k) * reps + r;
+            sm_enc_put(want->aux, out[SM_PART_SCALE], i, s->scale[k]);
+            if (want->off != SM_NONE)
+                sm_enc_put(want->off, out[SM_PART_OFFSET], i, s->min[k]);
+        }
+    }
+    sm_codes_pack(want->code, out[SM_PART_DATA], at * cols, cols, s->q);
+}
+
+static void widened_row(const sm_encoding *want, uint64_t at, size_t cols, const float *x, uint8_t *out) {
+    if (want->code == SM_FP32) {
+        memcpy(out + at * cols * 4, x, cols * 4);
+        return;
+    }
+    out += at * cols * 2;
+    for (size_t i = 0; i < cols; i++) {
+        uint16_t h = want->code == SM_FP16 ? f32_to_f16(x[i]) : f32_to_bf16(x[i]);
+        memcpy(out + 2 * i, &h, 2);
+    }
+}
+
+static void packed_row(const sm_encoding *want, uint64_t at, size_t cols, const float *x, uint8_t *out) {
+    const sm_enc_row *e = sm_enc_row_of(want->id);
+    size_t n = cols / (size_t)e->block;
+    for (size_t b = 0; b < n; b++)
+        e->pack(x + b * (size_t)e->block, NULL, out + (at * n + b) * (size_t)e->block_bytes);
+}
+
+/* The tensor that n written rows are, before rounding to its declared type. */
+static sm_tensor written(const sm_tensor *src, const sm_encoding *want, uint64_t n, uint8_t *const out[SM_PART_COUNT]) {
+    sm_tensor t = {.dtype = SM_FP32, .rank = 2, .dims = {(int64_t)n, sm_tensor_cols(src)}, .enc = *want};
+    if (!along_last(want, src->rank)) { /* a whole tensor */
+        t = *src;
+        t.dtype = SM_FP32;
+    } else if (src->rank > 0) {
+        t.enc.block[1] = last_block(src, want);
+        t.enc.block[0] = 1;
+    }
+    for (int p = 0; p < SM_PART_COUNT; p++)
+        t.part[p].p = out[p];
+    return t;
+}
+
+/* ---- error ---- */
+
+enum { LANES = 8, BATCH = 512 }; /* f32 sums stay short: LANES of them over BATCH elements, then f64 */
+
+static void add_errors(const float *x, const float *y, size_t n, double *sum_err, double *max_err) {
+    for (size_t from = 0; from < n; from += BATCH) {
+        size_t len = SM_MIN(n - from, (size_t)BATCH);
+        float sum[LANES] = {0}, max[LANES] = {0};
+        const float *a = x + from, *b = y + from;
+        size_t i = 0;
+        for (; i + LANES <= len; i += LANES)
+            for (size_t l = 0; l < LANES; l++) {
+                float e = fabsf(b[i + l] - a[i + l]);
+                sum[l] += e * e;
+                max[l] = e > max[l] ? e : max[l];
+            }
+        for (; i < len; i++) {
+            float e = fabsf(b[i] - a[i]);
+            sum[0] += e * e;
+            max[0] = e > max[0] ? e : max[0];
+        }
+        for (size_t l = 0; l < LANES; l++) {
+            *sum_err += (double)sum[l];
+            *max_err = fmax(*max_err, isnan(sum[l]) ? INFINITY : (double)max[l]);
+        }
+    }
+}
+
+/* Rows [row, row + n) of src, unrounded, against what was written. */
+static void measure(const sm_tensor *src, const sm_encoding *want, sm_dtype want_dtype, uint64_t row, uint64_t n,
+                    uint8_t *const out[SM_PART_COUNT], scratch *s, sm_xerr *xe) {
+    static const float zeros[BATCH];
+    size_t cols = (size_t)sm_tensor_cols(src);
+    sm_tensor ref = *src, got = written(src, want, n, out);
+    sm_xerr e = {.n = n * cols};
+    if (sm_dtype_kind(src->dtype) == 'f')
+        ref.dtype = SM_FP32;
+    for (uint64_t r = 0; r < n; r++) {
+        sm_decode_rows(&ref, row + r, 1, s->x);
+        sm_decode_rows(&got, r, 1, s->y);
+        add_errors(s->x, s->y, cols, &e.sum_sq_err, &e.max_abs_err);
+        for (size_t i = 0; i < cols; i += BATCH)
+            add_errors(zeros, s->x + i, SM_MIN(cols - i, (size_t)BATCH), &e.sum_sq_ref, &e.max_abs_ref);
+        memcpy(s->x16, s->x, cols * sizeof *s->x);
+        memcpy(s->y16, s->y, cols * sizeof *s->y);
+        sm_enc_round(src->dtype, s->x16, cols);
+        sm_enc_round(want_dtype, s->y16, cols);
+        add_errors(s->x16, s->y16, cols, &e.sum_sq_err16, &e.max_abs_err16);
+    }
+    sm_xerr_add(xe, &e);
+}
+
+/* ---- the way through ---- */
+
+static size_t row_bytes(const sm_encoding *e, int part, const sm_tensor *src, uint64_t rows) {
+    int64_t dims[SM_MAX_RANK], shape[SM_MAX_RANK + 2];
+    uint64_t n = 1;
+    for (int a = 0; a < src->rank; a++)
+        dims[a] = a == src->rank - 1 ? src->dims[a] : 1;
+    int rank = sm_enc_part_shape(e, part, src->rank, dims, shape);
+    for (int a = 0; a < rank; a++)
+        n *= (uint64_t)shape[a];
+    return rank < 0 ? 0 : (size_t)sm_dtype_size(sm_enc_part_dtype(e, part), n * rows);
+}
+
+/* The stored bytes themselves.  Rows that do not end on a byte are copied by element. */
+static sm_status same_rows(const sm_tensor *src, uint64_t row, uint64_t n, scratch *s, uint8_t *out[SM_PART_COUNT],
+                           sm_err *err) {
+    size_t cols = (size_t)sm_tensor_cols(src);
+    if (!along_last(&src->enc, src->rank)) {
+        if (row != 0 || n != sm_tensor_rows(src))
+            return no_way(src, &src->enc, "its blocks span rows: it is copied whole", err);
+        for (int p = 0; p < SM_PART_COUNT; p++)
+            if (src->part[p].n > 0)
+                memcpy(out[p], src->part[p].p, src->part[p].n);
+        return SM_OK;
+    }
+    sm_dtype code = sm_enc_part_dtype(&src->enc, SM_PART_DATA);
+    bool odd = cols * (size_t)sm_dtype_bits(code) % 8 != 0;
+    for (uint64_t r = 0; r < n; r++) {
+        uint64_t stored = sm_stored_row(src, row + r);
+        for (int p = 0; p < SM_PART_COUNT; p++) {
+            size_t bytes = row_bytes(&src->enc, p, src, 1);
+            if (bytes > 0 && !(odd && p == SM_PART_DATA))
+                memcpy(out[p] + r * bytes, src->part[p].p + stored * bytes, bytes);
+        }
+        if (odd) {
+            sm_codes_unpack(code, src->part[SM_PART_DATA].p, stored * cols, cols, s->q);
+            sm_codes_pack(code, out[SM_PART_DATA], r * cols, cols, s->q);
+        }
+    }
+    return SM_OK;
+}
+
+static sm_status one_row(const sm_tensor *src, const sm_encoding *want, const plan *p, uint64_t row, uint64_t at,
+                         scratch *s, uint8_t *out[SM_PART_COUNT], sm_err *err) {
+    size_t cols = (size_t)sm_tensor_cols(src);
+    if (p->how == SM_CARRY_TRANSCODED || p->how == SM_CARRY_KEPT) {
+        kept_row(src, want, p, row, at, s, out);
+        return SM_OK;
+    }
+    sm_decode_rows(src, row, 1, s->x);
+    if (p->how == SM_CARRY_WIDENED) {
+        widened_row(want, at, cols, s->x, out[SM_PART_DATA]);
+        return SM_OK;
+    }
+    if (sm_enc_row_of(want->id)->kind == SM_KIND_BLOCK) {
+        packed_row(want, at, cols, s->x, out[SM_PART_DATA]);
+        return SM_OK;
+    }
+    sm_status st = sm_affine_encode_row(want, last_block(src, want), (int64_t)cols, at, s->x, s->q, out, err);
+    if (st != SM_OK)
+        sm_err_prefix(err, "tensor %s", sm_quote(src->name.p, src->name.n));
+    return st;
+}
+
+sm_status sm_transcode_rows(const sm_tensor *src, const sm_encoding *want, sm_dtype want_dtype, uint64_t row,
+                            uint64_t n, uint8_t *out[SM_PART_COUNT], sm_xerr *xe, sm_err *err) {
+    size_t cols = (size_t)sm_tensor_cols(src);
+    scratch s;
+    plan p;
+    sm_status st = make_plan(src, want, &p, err);
+    if (st != SM_OK || n == 0 || cols == 0)
+        return st;
+    if (!scratch_new(&s, cols))
+        return SM_NOMEM(err);
+    out[SM_PART_DATA][row_bytes(want, SM_PART_DATA, src, n) - 1] = 0; /* padding bits */
+    if (p.how == SM_CARRY_SAME)
+        SM_TRY_DONE(same_rows(src, row, n, &s, out, err));
+    for (uint64_t r = 0; r < n && p.how != SM_CARRY_SAME; r++)
+        SM_TRY_DONE(one_row(src, want, &p, row + r, r, &s, out, err));
+    if (xe != NULL)
+        measure(src, want, want_dtype, row, n, out, &s, xe);
+done:
+    scratch_free(&s);
+    return st;
+}
