@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * backend.h: what runs a function.
+ *
+ * A backend is one table of functions.  compile() takes a function and upper bounds and plans everything once; run()
+ * binds one step's batch or one call's arrays.  Backends know ops and composites, never architectures or file formats.
+ *
+ *   rows        runs a row-form function: one step of all sequences
+ *   as written  runs any other function: arrays in, arrays out, states between calls
+ *
+ * A backend may do one kind only, or refuse ops (SM_UNSUPPORTED naming op and value).
+ *
+ * KV cache: storage belongs to the executable, pages of `page_tokens` positions of every attention slot; the engine
+ * owns page numbers and hands page lists with each batch.  Page contents survive until overwritten.
+ *
+ * Threads: one run at a time per executable; an executable may use its own worker pool.  Executables borrow the
+ * function (and so graph and weights), which must outlive them.
+ */
+#ifndef SM_BACKEND_H
+#define SM_BACKEND_H
+
+#include "graph/graph.h"
+#include "graph/rows.h"
+#include "tensor/array.h"
+
+typedef struct sm_limits {
+    int32_t max_rows;    /* t of one step */
+    int32_t max_out;     /* r of one step */
+    int32_t max_ctx;     /* positions of one sequence */
+    int32_t max_seqs;    /* sequences in one step */
+    int32_t page_tokens; /* positions per KV page (power of two) */
+    int32_t n_pages;     /* KV pages in all */
+    int n_threads;       /* < 1: one per core */
+} sm_limits;
+
+/* One sequence of a step. */
+typedef struct sm_batch_seq {
+    int32_t row0, n_rows;  /* its rows are row0 .. row0 + n_rows - 1, in order of position */
+    int32_t past;          /* positions already in the cache; row i is at position past + i - row0 */
+    const int32_t *pages;  /* page numbers covering positions 0 .. past + n_rows - 1 */
+} sm_batch_seq;
+
+/* One step. */
+typedef struct sm_batch {
+    int32_t n_rows;        /* t */
+    const int32_t *ids;    /* [t] */
+    const int32_t *pos;    /* [t] */
+    int32_t n_seqs;
+    const sm_batch_seq *seqs;
+    int32_t n_out;         /* r */
+    const int32_t *out;    /* [r] rows whose logits are wanted, ascending */
+} sm_batch;
+
+typedef struct sm_exe sm_exe;
+
+/* Dense states of an as-written function, shared between calls (and functions that name the same states). */
+typedef struct sm_states {
+    sm_arrays a; /* by state name, declared dtype */
+} sm_states;
+
+typedef struct sm_exe_info {
+    uint64_t weight_bytes; /* memory the backend holds for weights, beyond mapped files */
+    uint64_t kv_bytes, arena_bytes;
+    char isa[32];          /* kernels chosen, e.g. "avx512vnni" */
+    int n_threads;
+} sm_exe_info;
+
+typedef struct sm_backend {
+    const char *name, *doc;
+    bool rows, as_written;
+    /* false for modules whose library or device is not there; why receives the reason. */
+    bool (*available)(char *why, size_t cap);
+    sm_status (*compile)(const sm_func *f, const sm_limits *lim, sm_exe **out, sm_err *err);
+    void (*free)(sm_exe **e);
+    /* Row form: logits [r][vocab] f32 into `logits`. */
+    sm_status (*run_rows)(sm_exe *e, const sm_batch *b, float *logits, sm_err *err);
+    /* As written: inputs by name; outputs appended to `out` with their declared dtypes; states made on first use. */
+    sm_status (*run)(sm_exe *e, const sm_arrays *in, sm_states *st, sm_arrays *out, sm_err *err);
+    void (*info)(const sm_exe *e, sm_exe_info *out);
+} sm_backend;
+
+/* NULL name or "auto": the fastest that can run f. */
+sm_status sm_backend_pick(const char *name, const sm_func *f, const sm_backend **out, sm_err *err);
+const sm_backend *const *sm_backends(int *n);
+
+#endif

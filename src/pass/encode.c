@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * encode.c: picks, per constant, the encoding that a profile holds.
+ *
+ * Runs on row form, before lower, which never changes an encoding.  Nothing is converted here: a constant only gets
+ * another wanted encoding, and its bytes are made when the writer asks.
+ *
+ *   matrices     (rank 2, read by linear, gated_mlp, lm_head, embed): by the quantization asked for.  `auto` keeps the
+ *                codes of the checkpoint where the profile can hold them, as affine blocks; what has no codes becomes
+ *                the activation dtype
+ *   inv_freq     stays fp32: angles are computed in fp32
+ *   the rest     (norm weights, biases) the activation dtype
+ *
+ * A constant used twice (a tied head) is re-encoded once and stays one constant.
+ */
+#include "pass/pass_int.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* Encodes by block along the last axis; the block must divide it. */
+static sm_status want_affine(const sm_const *c, const sm_profile *p, sm_dtype code, sm_encoding *out, sm_err *err) {
+    int64_t block = p->quant_block > 0 ? p->quant_block : 32;
+    int64_t cols = sm_tensor_cols(&c->src);
+    if (cols % block != 0)
+        return SM_FAIL(err, SM_UNSUPPORTED,
+                       "tensor '%.*s': rows of %" PRId64 " weights do not divide into blocks of %" PRId64,
+                       (int)c->src.name.n, c->src.name.p, cols, block);
+    *out = sm_enc_affine(code, SM_FP16, SM_NONE, c->src.rank, block);
+    return SM_OK;
+}
+
+/* The encoding for a matrix under `auto` and `keep`. */
+static sm_status keep_codes(const sm_const *c, const sm_profile *p, sm_encoding *out, sm_err *err) {
+    sm_encoding e;
+    int sub;
+    sm_dtype code;
+    bool has_min;
+    *out = sm_enc_dense(p->act);
+    if (!sm_is_coded(&c->src, &sub, &code, &has_min)) {
+        if (c->src.enc.id == SM_ENC_LUT && p->block_quant)
+            *out = c->src.enc;
+        return SM_OK;
+    }
+    if (!p->block_quant)
+        return SM_OK;
+    if (c->src.enc.id == SM_ENC_AFFINE &&
+        (c->src.enc.off == SM_NONE || p->float_offset || sm_dtype_kind(c->src.enc.off) != 'f')) {
+        *out = c->src.enc; /* already a form the package holds */
+        return SM_OK;
+    }
+    if (!sm_affine_for(&c->src, &e))
+        return SM_OK;
+    if (has_min && !p->float_offset)
+        return want_affine(c, p, code == SM_UINT4 ? SM_INT4 : SM_INT8, out, err);
+    *out = e;
+    return SM_OK;
+}
+
+static sm_status want_for_matrix(const sm_const *c, const sm_profile *p, sm_encoding *out, sm_err *err) {
+    switch (p->quant) {
+    case SM_QUANT_NONE:
+        *out = sm_enc_dense(p->act);
+        return SM_OK;
+    case SM_QUANT_INT4:
+    case SM_QUANT_INT8:
+        return want_affine(c, p, p->quant == SM_QUANT_INT4 ? SM_INT4 : SM_INT8, out, err);
+    case SM_QUANT_AUTO:
+        return keep_codes(c, p, out, err);
+    case SM_QUANT_KEEP: {
+        sm_carry how;
+        SM_TRY(keep_codes(c, p, out, err));
+        SM_TRY(sm_transcode_how(&c->src, out, &how, err));
+        if (how == SM_CARRY_REQUANTIZED || (how == SM_CARRY_WIDENED && c->src.enc.id != SM_ENC_DENSE)) {
+            char from[64];
+            SM_FAIL(err, SM_UNSUPPORTED, "tensor '%.*s': the codes of %s cannot be kept in the '%s' design",
+                    (int)c->src.name.n, c->src.name.p, sm_enc_print(&c->src.enc, c->src.rank, from, sizeof from),
+                    p->name);
+            return sm_err_hint(err, "use --quant auto for the nearest form, or --quant int4, int8 or none");
+        }
+        return SM_OK;
+    }
+    }
+    return SM_FAIL(err, SM_USAGE, "unknown quantization %d", (int)p->quant);
+}
+
+typedef enum const_role { ROLE_VECTOR, ROLE_MATRIX, ROLE_ANGLES, ROLE_PARAM } const_role;
+
+static const_role role_of(const sm_node *n, int slot) {
+    const sm_slot *s = &sm_op_row_of(n->op)->slot[slot];
+    const sm_value *v = n->in[slot];
+    if (s->kind != 't' || v->type.rank == 0 || sm_dtype_kind(v->type.dtype) != 'f')
+        return ROLE_PARAM;
+    if (n->op == SM_OP_ROPE && strcmp(s->name, "inv_freq") == 0)
+        return ROLE_ANGLES;
+    return v->type.rank == 2 ? ROLE_MATRIX : ROLE_VECTOR;
+}
+
+static sm_status encode_const(sm_builder *b, const sm_node *n, int slot, const sm_profile *p, sm_value **map,
+                              sm_err *err) {
+    sm_value *v = n->in[slot];
+    const_role role = role_of(n, slot);
+    if (map[v->id] != NULL || role == ROLE_PARAM || role == ROLE_ANGLES)
+        return SM_OK;
+    sm_encoding want = sm_enc_dense(p->act);
+    if (role == ROLE_MATRIX)
+        SM_TRY(want_for_matrix(v->cst, p, &want, err));
+    sm_dtype decoded = p->act;
+    if (p->act == SM_FP32) { /* the plain profile keeps everything as it is */
+        want = v->cst->src.enc;
+        decoded = v->cst->src.dtype;
+        if (want.id == SM_ENC_DENSE)
+            decoded = SM_FP32, want = sm_enc_dense(SM_FP32);
+    }
+    map[v->id] = sm_const_as(b, v, &want, decoded);
+    return SM_OK;
+}
+
+sm_status sm_pass_encode(sm_func *f, const sm_profile *p, sm_func **out, sm_err *err) {
+    sm_rebuild r;
+    SM_TRY(sm_rebuild_start(&r, f, f->opset, err));
+    sm_status st = SM_OK;
+    for (const sm_node *n = f->body->first; n != NULL && st == SM_OK; n = n->next) {
+        int n_slots = sm_op_row_of(n->op)->n_slots;
+        for (int i = 0; i < n_slots && st == SM_OK; i++)
+            if (n->in[i] != NULL && n->in[i]->cst != NULL)
+                st = encode_const(&r.b, n, i, p, r.map, err);
+        if (st == SM_OK)
+            sm_build_copy(&r.b, n, r.map);
+    }
+    return sm_rebuild_end(&r, st, out, err);
+}
