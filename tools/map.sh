@@ -23,7 +23,10 @@ smelt.c
 server
 cli'
 
-find src include -name '*.[ch]' -o -name '*.def' -path 'src/*' -o -name '*.inc' -path 'src/*' | LC_ALL=C sort | xargs awk -v levels="$levels" '
+roots=src
+[ ! -d include ] || roots='src include'
+# shellcheck disable=SC2086
+find $roots -name '*.[ch]' -o -name '*.def' -path 'src/*' -o -name '*.inc' -path 'src/*' | LC_ALL=C sort | xargs awk -v levels="$levels" '
 BEGIN {
     n = split(levels, line, "\n")
     for (i = 1; i <= n; i++) {
@@ -98,7 +101,7 @@ done
 generated=$(find "$build/src" -name '*.h' 2>/dev/null | sed 's|/[^/]*$||' | sort -u | sed 's/^/-I/')
 libs=$(pkg-config --cflags libprotobuf-c jansson libpcre2-8 libutf8proc libsodium libzip 2>/dev/null)
 headers=0
-for header in $(find src include -name '*.h' | LC_ALL=C sort); do
+for header in $(find $roots -name '*.h' | LC_ALL=C sort); do
     headers=$((headers + 1))
     # shellcheck disable=SC2086
     if ! printf '#include "%s"\n' "${header#*/}" |
