@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * merge.c: byte-pair encoding: a word's characters, merged pair by pair into tokens.
+ *
+ * Both kinds start from one symbol a character and always do the best merge that is left: the one of lowest rank in
+ * the list of merges (BPE), or the one whose result has the highest score (SentencePiece); of equals, the leftmost.
+ * Symbols are a linked list in an array, candidates a binary heap, and a candidate whose symbols have changed since
+ * is dropped when it comes up: its length does not fit any more.  So a word of n characters takes n log n steps, which
+ * matters where a "word" is a megabyte without spaces.
+ *
+ *     symbols   [ h ][ e ][ l ][ l ][ o ]        n == 0: gone
+ *                 '----'    '----'               after two merges: he, ll, o
+ *
+ * Owns nothing: buffers are the call's merge_run, kept from word to word.
+ */
+#include "text/tokenizer_int.h"
+
+#include <string.h>
+
+void merge_run_free(merge_run *r) {
+    sm_free(r->sym.v);
+    sm_free(r->heap.v);
+    sm_str_free(&r->buf);
+    *r = (merge_run){0};
+}
+
+void merge_escape_spaces(sm_sv text, sm_str *out) {
+    for (size_t i = 0; i < text.n;) {
+        const char *space = memchr(text.p + i, ' ', text.n - i);
+        size_t end = space != NULL ? (size_t)(space - text.p) : text.n;
+        sm_str_add(out, text.p + i, end - i);
+        if (space != NULL)
+            sm_str_add(out, "\xe2\x96\x81", 3);
+        i = end + (space != NULL);
+    }
+}
+
+static bool push_id(sm_ids *out, int32_t id) {
+    if (!SM_GROW(out))
+        return false;
+    out->v[out->n++] = id;
+    return true;
+}
+
+/* ---- the queue ----------------------------------------------------------------------------------------------- */
+
+static bool pair_less(const merge_pair *a, const merge_pair *b) {
+    return a->key != b->key ? a->key < b->key : a->left < b->left;
+}
+
+static bool heap_push(merge_run *r, merge_pair x) {
+    if (!SM_GROW(&r->heap))
+        return false;
+    merge_pair *v = r->heap.v;
+    size_t i = r->heap.n++;
+    for (; i > 0 && pair_less(&x, &v[(i - 1) / 2]); i = (i - 1) / 2)
+        v[i] = v[(i - 1) / 2];
+    v[i] = x;
+    return true;
+}
+
+static merge_pair heap_pop(merge_run *r) {
+    merge_pair *v = r->heap.v, top = v[0], x = v[--r->heap.n];
+    size_t n = r->heap.n, i = 0;
+    for (size_t k; (k = 2 * i + 1) < n; i = k) {
+        if (k + 1 < n && pair_less(&v[k + 1], &v[k]))
+            k++;
+        if (!pair_less(&v[k], &x))
+            break;
+        v[i] = v[k];
+    }
+    v[i] = x;
+    return top;
+}
+
+/* ---- merging ------------------------------------------------------------------------------------------------- */
+
+/* Queues two neighbours if they can be merged at all; false when out of memory. */
+static bool try_pair(const sm_tokenizer *t, merge_run *r, const char *text, int32_t left, int32_t right) {
+    if (left < 0 || right < 0)
+        return true;
+    const merge_symbol *a = &r->sym.v[left], *b = &r->sym.v[right];
+    const char *p = text + a->start;
+    uint32_t n = a->n + b->n;
+    merge_pair x = {0, (uint32_t)left, (uint32_t)right, n};
+    if (t->kind == KIND_SPM) {
+        int32_t id = vocab_find(t, p, n);
+        if (id == SM_NO_TOKEN)
+            return true;
+        x.key = -vocab_score(t, id);
+    } else {
+        int32_t rank = vocab_merge_rank(t, p, a->n, n);
+        if (rank < 0)
+            return true;
+        x.key = (float)rank;
+    }
+    return heap_push(r, x);
+}
+
+/* One symbol a character; the lead byte says how long it is. */
+static bool make_symbols(merge_run *r, sm_sv text) {
+    r->sym.n = 0;
+    r->heap.n = 0;
+    for (size_t i = 0; i < text.n;) {
+        uint8_t b = (uint8_t)text.p[i];
+        size_t n = b < 0xc0 ? 1 : b < 0xe0 ? 2 : b < 0xf0 ? 3 : 4;
+        n = SM_MIN(n, text.n - i);
+        if (!SM_GROW(&r->sym))
+            return false;
+        int32_t k = (int32_t)r->sym.n++;
+        r->sym.v[k] = (merge_symbol){(uint32_t)i, (uint32_t)n, k - 1, i + n < text.n ? k + 1 : -1};
+        i += n;
+    }
+    return true;
+}
+
+static bool merge_all(const sm_tokenizer *t, merge_run *r, sm_sv text) {
+    if (!make_symbols(r, text))
+        return false;
+    for (size_t i = 1; i < r->sym.n; i++)
+        if (!try_pair(t, r, text.p, (int32_t)i - 1, (int32_t)i))
+            return false;
+    while (r->heap.n > 0) {
+        merge_pair x = heap_pop(r);
+        merge_symbol *a = &r->sym.v[x.left], *b = &r->sym.v[x.right];
+        if (a->n == 0 || b->n == 0 || a->n + b->n != x.n)
+            continue;
+        a->n = x.n;
+        b->n = 0;
+        a->next = b->next;
+        if (b->next >= 0)
+            r->sym.v[b->next].prev = (int32_t)x.left;
+        if (!try_pair(t, r, text.p, a->prev, (int32_t)x.left) || !try_pair(t, r, text.p, (int32_t)x.left, a->next))
+            return false;
+    }
+    return true;
+}
+
+/* The token, or tokens of its bytes; bytes that have none become the unknown token (scores) or vanish (merges). */
+static bool push_symbol(const sm_tokenizer *t, const char *p, size_t n, sm_ids *out) {
+    int32_t id = vocab_find(t, p, n);
+    if (id != SM_NO_TOKEN)
+        return push_id(out, id);
+    for (size_t i = 0; i < n; i++) {
+        id = t->byte_id[(uint8_t)p[i]];
+        if (id == SM_NO_TOKEN && t->kind == KIND_SPM)
+            id = t->unk;
+        if (id != SM_NO_TOKEN && !push_id(out, id))
+            return false;
+    }
+    return true;
+}
+
+static bool push_all(const sm_tokenizer *t, const merge_run *r, const char *text, sm_ids *out) {
+    for (int32_t i = r->sym.n > 0 ? 0 : -1; i >= 0; i = r->sym.v[i].next)
+        if (!push_symbol(t, text + r->sym.v[i].start, r->sym.v[i].n, out))
+            return false;
+    return true;
+}
+
+static bool all_newlines(sm_sv s) {
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] != '\n')
+            return false;
+    return true;
+}
+
+sm_status merge_word_bpe(const sm_tokenizer *t, merge_run *r, sm_sv word, sm_ids *out, sm_err *err) {
+    sm_sv s = word;
+    if (!(t->traits & PRE_RAW)) {
+        sm_str_clear(&r->buf);
+        vocab_bytes_encode(word.p, word.n, &r->buf);
+        if (!sm_str_ok(&r->buf))
+            return SM_NOMEM(err);
+        s = (sm_sv){r->buf.p, r->buf.n};
+    }
+    bool whole = (t->traits & PRE_WHOLE_WORDS) || ((t->traits & PRE_NEWLINE_RUNS) && all_newlines(s));
+    int32_t id = whole ? vocab_find(t, s.p, s.n) : SM_NO_TOKEN;
+    if (id != SM_NO_TOKEN)
+        return push_id(out, id) ? SM_OK : SM_NOMEM(err);
+    return merge_all(t, r, s) && push_all(t, r, s.p, out) ? SM_OK : SM_NOMEM(err);
+}
+
+sm_status merge_text_spm(const sm_tokenizer *t, merge_run *r, sm_sv text, sm_ids *out, sm_err *err) {
+    sm_sv s = text;
+    return merge_all(t, r, s) && push_all(t, r, s.p, out) ? SM_OK : SM_NOMEM(err);
+}
