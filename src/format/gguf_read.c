@@ -3,7 +3,7 @@
  * gguf_read.c: GGUF bytes to a checkpoint.
  *
  * A cursor walks header, keys and tensor infos once; every read is checked against the end of the file, and every count
- * against the bytes that its elements need at least, so that memory asked for stays within a small multiple of the file.
+ * against the bytes that its elements need at least, so that memory asked for stays within a few times the file.
  * Tensor data is only looked at as ranges: inside the file, aligned, not overlapping.
  *
  * The owner (struct gguf) holds the mappings and the two tables; the checkpoint's arena holds string lists and the keys
@@ -24,6 +24,7 @@ enum {
     KEY_MAX = 65535,       /* bytes of a key: the format's own limit */
     NAME_MAX_BYTES = 1024, /* of a tensor name; writers stay below 64 */
     DIMS_MAX = 4,
+    ALIGNMENT_MAX = 65536,
     NEST_MAX = 4,       /* arrays within arrays */
     NEST_KEY_MAX = 256, /* bytes of a key whose arrays are nested */
     NEST_TOTAL = 65536, /* nested arrays in a file */
@@ -359,7 +360,7 @@ static sm_status check_overlap(reader *r) {
 /* Offsets become views, now that the data's start is known. */
 static sm_status place_tensors(reader *r) {
     int64_t alignment;
-    SM_TRY(read_int(r, "general.alignment", 1, INT64_C(1) << 30, GGUF_ALIGNMENT, &alignment));
+    SM_TRY(read_int(r, "general.alignment", 1, ALIGNMENT_MAX, GGUF_ALIGNMENT, &alignment));
     if ((alignment & (alignment - 1)) != 0)
         return SM_FAIL(r->err, SM_BADINPUT, "%s: key 'general.alignment': wanted a power of two, found %" PRId64,
                        r->path, alignment);

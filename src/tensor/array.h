@@ -18,7 +18,8 @@ typedef struct sm_array {
     void *data; /* heap */
 } sm_array;
 uint64_t sm_array_numel(const sm_array *a);
-sm_status sm_array_new(sm_array *a, const char *name, sm_dtype t, int rank, const int64_t *dims, sm_err *err); /* zeroed */
+sm_status sm_array_new(sm_array *a, const char *name, sm_dtype t, int rank, const int64_t *dims,
+                       sm_err *err); /* zeroed */
 sm_status sm_array_copy(sm_array *dst, const sm_array *src, sm_err *err);
 sm_status sm_array_cast(sm_array *a, sm_dtype t, sm_err *err); /* in place; floats to ints truncate, saturating */
 void sm_array_free(sm_array *a);

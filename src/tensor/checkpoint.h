@@ -29,8 +29,8 @@ typedef struct sm_meta {
         sm_sv s;
         struct {
             uint64_t n;
-            const void *data;   /* numbers: n packed little-endian elements of `raw` */
-            const sm_sv *strs;  /* strings: n views */
+            const void *data;  /* numbers: n packed little-endian elements of `raw` */
+            const sm_sv *strs; /* strings: n views */
         } a;
     } u;
 } sm_meta;

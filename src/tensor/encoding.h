@@ -94,9 +94,11 @@ sm_status sm_enc_parse(sm_sv text, int rank, sm_encoding *out, sm_err *err);
 /* Bytes of each part of a tensor of this encoding and shape.  Fails (SM_BADINPUT) when the shape does not fit the
  * encoding (a last axis that is no multiple of the block...) or sizes overflow. */
 sm_status sm_enc_sizes(const sm_encoding *e, int rank, const int64_t *dims, size_t bytes[SM_PART_COUNT], sm_err *err);
-/* Shape of a part as an array (codes: dims, scale: dims / block, lut: rank + 2 ...); returns its rank. */
-int sm_enc_part_shape(const sm_encoding *e, int part, int rank, const int64_t *dims, int64_t *out /* SM_MAX_RANK + 2 */);
-sm_dtype sm_enc_part_dtype(const sm_encoding *e, int part);
+/* Shape of a part as an array (codes: dims, scale: dims / block, lut: rank + 2 ...); returns its rank, -1 when the
+ * encoding has no such part.  BLOCK data is rows of bytes. */
+int sm_enc_part_shape(const sm_encoding *e, int part, int rank, const int64_t *dims,
+                      int64_t *out /* SM_MAX_RANK + 2 */);
+sm_dtype sm_enc_part_dtype(const sm_encoding *e, int part);              /* SM_NONE when there is no such part */
 double sm_enc_bits(const sm_encoding *e, int rank, const int64_t *dims); /* per weight, everything counted */
 
 uint64_t sm_tensor_numel(const sm_tensor *t);

@@ -15,7 +15,13 @@
 
 #include "tensor/encoding.h"
 
-typedef enum sm_carry { SM_CARRY_SAME, SM_CARRY_TRANSCODED, SM_CARRY_KEPT, SM_CARRY_REQUANTIZED, SM_CARRY_WIDENED } sm_carry;
+typedef enum sm_carry {
+    SM_CARRY_SAME,
+    SM_CARRY_TRANSCODED,
+    SM_CARRY_KEPT,
+    SM_CARRY_REQUANTIZED,
+    SM_CARRY_WIDENED
+} sm_carry;
 const char *sm_carry_name(sm_carry c); /* "same", "transcoded", "kept", "re-quantized", "widened" */
 
 /* Error between decoded source and decoded result (both before rounding the result to fp16, and after). */
@@ -38,13 +44,13 @@ bool sm_affine_for(const sm_tensor *src, sm_encoding *out);
 /* Converts rows [row, row + n) of src.  out[p] receives part p's bytes of exactly these rows (part rows are contiguous
  * because blocks lie along the last axis; the caller picks n so that sub-byte rows end on a byte: n even is enough for
  * every type used here).  scratch: heap, made inside.  err stats are added to *xe when not NULL. */
-sm_status sm_transcode_rows(const sm_tensor *src, const sm_encoding *want, sm_dtype want_dtype, uint64_t row, uint64_t n,
-                            uint8_t *out[SM_PART_COUNT], sm_xerr *xe, sm_err *err);
+sm_status sm_transcode_rows(const sm_tensor *src, const sm_encoding *want, sm_dtype want_dtype, uint64_t row,
+                            uint64_t n, uint8_t *out[SM_PART_COUNT], sm_xerr *xe, sm_err *err);
 
 /* Encodes f32 rows to AFFINE along the last axis: symmetric (no offset): codes in -max..max (Core ML's own int4 uses
  * -7..7), else min/max affine.  x is rows * cols.  Scales that are zero stand for all-zero blocks.  The block is the
  * last one set in want->block.  Weights that are not finite are SM_BADINPUT. */
-sm_status sm_affine_encode(const sm_encoding *want, int64_t cols, uint64_t rows, const float *x, uint8_t *out[SM_PART_COUNT],
-                           sm_err *err);
+sm_status sm_affine_encode(const sm_encoding *want, int64_t cols, uint64_t rows, const float *x,
+                           uint8_t *out[SM_PART_COUNT], sm_err *err);
 
 #endif
