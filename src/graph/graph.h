@@ -199,6 +199,8 @@ void sm_build_start(sm_builder *b, sm_func *f); /* at the end of f's body */
 sm_status sm_build_end(sm_builder *b, sm_err *err);
 sm_value *sm_build_input(sm_builder *b, const char *name, sm_type type);
 void sm_build_output(sm_builder *b, sm_value *v, const char *name); /* name: renames v when not NULL */
+/* Gives a result exactly this name (file readers); another value that has it gets a suffix, an input's name is refused. */
+void sm_build_rename(sm_builder *b, sm_value *v, const char *name);
 
 /* sm_build(b, SM_OP_ADD, "name or NULL", "x", x, "y", y, NULL): slot name, value pairs; NULL values are absent slots.
  * Returns the first result (NULL after an error); further ones are at result->def->out[i]. */
