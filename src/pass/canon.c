@@ -8,10 +8,10 @@
  */
 #include "pass/pass_int.h"
 
-/* An integer result whose elements are all known numbers. */
+/* A scalar or a shape-sized vector of integers whose elements are all known numbers. */
 static sm_value *known_number(sm_builder *b, const sm_value *v) {
     int64_t n = 1;
-    int32_t x[64];
+    int32_t x[SM_MAX_RANK];
     if (v->sym == NULL || v->type.dtype != SM_INT32 || v->type.rank > 1)
         return NULL;
     if (v->type.rank == 1)
