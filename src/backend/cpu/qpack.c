@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * qpack.c: from encoded tensors to tiles, and a row back.
+ *
+ * A tile is made row by row: a row's codes are opened (tensor/), made unsigned and spread over their lane; its largest
+ * scale or min decides its power of two.  Memory starts zeroed: lanes past the last row have mul 0, planes are ORed in.
+ *
+ * Core ML's unsigned codes with an offset are packed as signed ones: scale * (u - 128) + (min + 128 scale).  Offsets lie
+ * near the middle of the codes, so the new min is near zero, where fp16 is fine-grained.  GGUF mins are fp16 as they are.
+ */
+#include "backend/cpu/qpack.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Kind and sign of a coded tensor's codes; false when they have no place here. */
+static bool code_kind(const sm_tensor *t, sm_dtype code, sm_qw *w) {
+    w->is_signed = sm_dtype_kind(code) == 'i';
+    switch (t->enc.id) {
+    case SM_ENC_Q5_0:
+    case SM_ENC_Q5_1:
+    case SM_ENC_Q5_K:
+        w->kind = SM_QW5;
+        return true;
+    case SM_ENC_Q6_K:
+        w->kind = SM_QW6;
+        return true;
+    default:
+        break;
+    }
+    int bits = sm_dtype_bits(code);
+    w->kind = bits <= 4 ? SM_QW4 : bits <= 6 ? SM_QW6 : SM_QW8;
+    return bits <= 8 && (bits == 4 || bits == 8 || !w->is_signed);
+}
+
+static bool plan_coded(const sm_tensor *src, sm_packed *p) {
+    int sub;
+    sm_dtype code;
+    sm_qw w = {.n = p->n, .k = p->k, .nb = sm_qrow_blocks(p->k)};
+    if (!sm_is_coded(src, &sub, &code, &w.has_min) || !code_kind(src, code, &w))
+        return false;
+    int bits = sm_dtype_bits(code);
+    if (src->enc.id == SM_ENC_AFFINE && w.has_min && !w.is_signed && (bits == 4 || bits == 8)) {
+        p->centre = 1 << (bits - 1);
+        w.is_signed = true;
+    }
+    w.sub16 = sub == 16 && p->k > 16;
+    if (!w.sub16 && sub % SM_QBLOCK != 0 && sub != p->k)
+        return false;
+    w.code_bytes = w.kind == SM_QW8 ? 512 : 256 + 64 * (int)w.kind;
+    w.meta_bytes = 32 * (w.sub16 ? 2 : 1) * (w.has_min ? 2 : 1);
+    w.tile_bytes = ((size_t)w.nb * (size_t)(w.code_bytes + w.meta_bytes) + 64 + 63) / 64 * 64;
+    p->coded = true;
+    p->sub = sub;
+    p->u.q = w;
+    p->bytes = (size_t)sm_tiles(p->n) * w.tile_bytes;
+    return true;
+}
+
+static sm_dw_kind dense_kind(const sm_tensor *t) {
+    sm_dtype d = t->dtype;
+    if (sm_enc_row_of(t->enc.id)->kind == SM_KIND_DENSE && d != SM_FP16 && d != SM_BF16)
+        d = t->enc.code;
+    else if (d == SM_FP32)
+        d = SM_FP16;
+    return d == SM_FP16 ? SM_DW_F16 : d == SM_BF16 ? SM_DW_BF16 : SM_DW_F32;
+}
+
+sm_status sm_packed_plan(const sm_tensor *src, sm_packed *p, sm_err *err) {
+    memset(p, 0, sizeof *p);
+    if (src->rank != 2 || src->dims[0] > INT32_MAX - SM_TILE || src->dims[1] > INT32_MAX / 64 || src->dims[0] < 1 ||
+        src->dims[1] < 1)
+        return SM_FAIL(err, SM_UNSUPPORTED, "weight '%.*s' of rank %d does not fit the cpu backend's matrices",
+                       (int)src->name.n, src->name.p, src->rank);
+    p->n = (int32_t)src->dims[0];
+    p->k = (int32_t)src->dims[1];
+    if (plan_coded(src, p))
+        return SM_OK;
+    sm_dw w = {.n = p->n, .k = p->k, .kind = dense_kind(src)};
+    w.tile_bytes = (size_t)p->k * SM_TILE * sm_dw_elem(w.kind);
+    w.tile_bytes = (w.tile_bytes + 63) / 64 * 64;
+    p->u.d = w;
+    p->bytes = (size_t)sm_tiles(p->n) * w.tile_bytes;
+    return SM_OK;
+}
+
+void sm_packed_place(sm_packed *p, void *data) {
+    if (p->coded)
+        p->u.q.data = data;
+    else
+        p->u.d.data = data;
+}
+
+/* Scratch of a coded row: codes, scales, mins; of a dense tile: 16 rows of f32. */
+static size_t codes_bytes(const sm_packed *p) {
+    return ((size_t)p->k * sizeof(int16_t) + 63) / 64 * 64;
+}
+
+size_t sm_packed_scratch(const sm_packed *p) {
+    if (p->coded)
+        return codes_bytes(p) + 2 * (size_t)(p->k / p->sub + 1) * sizeof(float);
+    return (size_t)p->k * SM_TILE * sizeof(float);
+}
+
+/* ---- coded ---- */
+
+/* A row's codes, unsigned, into its lane. */
+static void spread_codes(const sm_packed *p, const int16_t *codes, int lane, uint8_t *tile) {
+    const sm_qw *w = &p->u.q;
+    int off = w->is_signed ? 1 << (sm_qw_bits(w->kind) - 1) : 0;
+    for (int b = 0; b < w->nb; b++, tile += w->code_bytes) {
+        uint8_t u[SM_QBLOCK];
+        int left = w->k - b * SM_QBLOCK, n = left < SM_QBLOCK ? left : SM_QBLOCK;
+        for (int c = 0; c < n; c++)
+            u[c] = (uint8_t)(codes[b * SM_QBLOCK + c] + off - p->centre);
+        for (int c = n; c < SM_QBLOCK; c++)
+            u[c] = (uint8_t)off;
+        if (w->kind == SM_QW8) {
+            for (int g = 0; g < 8; g++)
+                memcpy(tile + 64 * g + 4 * lane, u + 4 * g, 4);
+            continue;
+        }
+        for (int g = 0; g < 4; g++)
+            for (int c = 0; c < 4; c++)
+                tile[64 * g + 4 * lane + c] = (uint8_t)((u[4 * g + c] & 15) | (u[16 + 4 * g + c] & 15) << 4);
+        for (int plane = 0; plane < (int)w->kind - (int)SM_QW4; plane++)
+            for (int g = 0; g < 8; g++) {
+                int bits = 0;
+                for (int c = 0; c < 4; c++)
+                    bits |= (u[4 * g + c] >> (4 + plane) & 1) << c;
+                tile[256 + 64 * plane + 8 * g + lane / 2] |= (uint8_t)(bits << (4 * (lane & 1)));
+            }
+    }
+}
+
+static void put_f16(uint8_t *p, float v) {
+    uint16_t h = sm_f32_to_f16(v);
+    memcpy(p, &h, 2);
+}
+
+/* A row's scales and mins, brought below 2^15 by the row's power of two. */
+static void spread_meta(const sm_packed *p, const float *scale, const float *min, int lane, uint8_t *tile) {
+    const sm_qw *w = &p->u.q;
+    int n = (p->k + p->sub - 1) / p->sub, e = 0;
+    float most = 0.0f;
+    for (int i = 0; i < n; i++) {
+        most = fmaxf(most, fabsf(scale[i]));
+        if (w->has_min)
+            most = fmaxf(most, fabsf(min[i]));
+    }
+    if (most > 0.0f && isfinite(most))
+        frexpf(most, &e);
+    e = e - 15 < -120 ? -105 : e;
+    uint8_t *meta = tile + (size_t)w->nb * (size_t)w->code_bytes;
+    int subs = w->sub16 ? 2 : 1;
+    for (int b = 0; b < w->nb * subs; b++, meta += w->has_min ? 64 : 32) {
+        int at = b * (SM_QBLOCK / subs) / p->sub;
+        at = at < n ? at : n - 1;
+        put_f16(meta + 2 * lane, ldexpf(scale[at], 15 - e));
+        if (w->has_min)
+            put_f16(meta + 32 + 2 * lane, ldexpf(min[at], 15 - e));
+    }
+    float mul = ldexpf(1.0f, e - 15);
+    memcpy(meta + 4 * lane, &mul, 4);
+}
+
+static void fill_coded(sm_packed *p, const sm_tensor *src, int64_t row0, int t, void *scratch) {
+    int16_t *codes = scratch;
+    float *scale = (float *)(void *)((uint8_t *)scratch + codes_bytes(p)), *min = scale + p->k / p->sub + 1;
+    uint8_t *tile = p->u.q.data + (size_t)t * p->u.q.tile_bytes;
+    for (int lane = 0; lane < SM_TILE && t * SM_TILE + lane < p->n; lane++) {
+        sm_open_row(src, (uint64_t)(t * (int64_t)SM_TILE + lane - row0), codes, scale, min);
+        for (int i = 0; p->centre > 0 && i < (p->k + p->sub - 1) / p->sub; i++)
+            min[i] += (float)p->centre * scale[i];
+        spread_codes(p, codes, lane, tile);
+        spread_meta(p, scale, min, lane, tile);
+    }
+}
+
+/* ---- dense ---- */
+
+static void put_elem(uint8_t *p, sm_dw_kind kind, float v) {
+    uint16_t h;
+    switch (kind) {
+    case SM_DW_F32:
+        memcpy(p, &v, 4);
+        return;
+    case SM_DW_F16:
+        h = sm_f32_to_f16(v);
+        break;
+    default:
+        h = sm_f32_to_bf16(v);
+        break;
+    }
+    memcpy(p, &h, 2);
+}
+
+static void fill_dense(sm_packed *p, const sm_tensor *src, int64_t row0, int t, void *scratch) {
+    const sm_dw *w = &p->u.d;
+    float *rows = scratch;
+    int lanes = w->n - t * SM_TILE < SM_TILE ? w->n - t * SM_TILE : SM_TILE;
+    uint8_t *out = w->data + (size_t)t * w->tile_bytes;
+    size_t elem = sm_dw_elem(w->kind);
+    sm_decode_rows(src, (uint64_t)(t * (int64_t)SM_TILE - row0), (uint64_t)lanes, rows);
+    for (int c = 0; c < w->k; c++, out += SM_TILE * elem)
+        for (int i = 0; i < lanes; i++)
+            put_elem(out + (size_t)i * elem, w->kind, rows[(size_t)i * (size_t)w->k + (size_t)c]);
+}
+
+void sm_packed_fill(sm_packed *p, const sm_tensor *src, int64_t row0, int tile0, int tile1, void *scratch) {
+    for (int t = tile0; t < tile1; t++) {
+        if (p->coded)
+            fill_coded(p, src, row0, t, scratch);
+        else
+            fill_dense(p, src, row0, t, scratch);
+    }
+}
+
+/* ---- reading back ---- */
+
+static float get_f16(const uint8_t *p) {
+    uint16_t h;
+    memcpy(&h, p, 2);
+    return sm_f16_to_f32(h);
+}
+
+static void coded_row(const sm_qw *w, int64_t row, float row_scale, float *out) {
+    int lane = (int)(row % SM_TILE), subs = w->sub16 ? 2 : 1, len = SM_QBLOCK / subs;
+    const uint8_t *tile = w->data + (size_t)(row / SM_TILE) * w->tile_bytes;
+    const uint8_t *meta = tile + (size_t)w->nb * (size_t)w->code_bytes;
+    int off = w->is_signed ? 1 << (sm_qw_bits(w->kind) - 1) : 0;
+    float mul;
+    memcpy(&mul, meta + (size_t)w->nb * (size_t)w->meta_bytes + 4 * lane, 4);
+    for (int b = 0; b < w->nb; b++, tile += w->code_bytes)
+        for (int s = 0; s < subs; s++, meta += w->has_min ? 64 : 32) {
+            float scale = get_f16(meta + 2 * lane), min = w->has_min ? get_f16(meta + 32 + 2 * lane) : 0.0f;
+            for (int c = s * len; c < (s + 1) * len && b * SM_QBLOCK + c < w->k; c++) {
+                int g = c / 4, i = 4 * lane + c % 4, v;
+                if (w->kind == SM_QW8) {
+                    v = tile[64 * g + i];
+                } else {
+                    v = tile[64 * (g & 3) + i] >> (g < 4 ? 0 : 4) & 15;
+                    for (int p = 0; p < (int)w->kind - (int)SM_QW4; p++)
+                        v |= (tile[256 + 64 * p + 8 * g + i / 8] >> (i % 8) & 1) << (4 + p);
+                }
+                out[b * SM_QBLOCK + c] = row_scale * (mul * (scale * (float)(v - off) + min));
+            }
+        }
+}
+
+void sm_packed_row(const sm_packed *p, int64_t row, float scale, float *out) {
+    if (p->coded) {
+        coded_row(&p->u.q, row, scale, out);
+        return;
+    }
+    const sm_dw *w = &p->u.d;
+    size_t elem = sm_dw_elem(w->kind);
+    const uint8_t *at = w->data + (size_t)(row / SM_TILE) * w->tile_bytes + (size_t)(row % SM_TILE) * elem;
+    for (int c = 0; c < w->k; c++, at += SM_TILE * elem) {
+        uint16_t h;
+        float v;
+        if (w->kind == SM_DW_F32) {
+            memcpy(&v, at, 4);
+        } else {
+            memcpy(&h, at, 2);
+            v = w->kind == SM_DW_F16 ? sm_f16_to_f32(h) : sm_bf16_to_f32(h);
+        }
+        out[c] = scale * v;
+    }
+}
+
+const char *sm_packed_name(const sm_packed *p) {
+    static const char *const dense[SM_DW_COUNT] = {"f32", "f16", "bf16"};
+    static const char *const coded[SM_QW_COUNT][2][2] = {
+        {{"w4", "w4 min"}, {"w4 sub16", "w4 sub16 min"}},
+        {{"w5", "w5 min"}, {"w5 sub16", "w5 sub16 min"}},
+        {{"w6", "w6 min"}, {"w6 sub16", "w6 sub16 min"}},
+        {{"w8", "w8 min"}, {"w8 sub16", "w8 sub16 min"}},
+    };
+    return p->coded ? coded[p->u.q.kind][p->u.q.sub16][p->u.q.has_min] : dense[p->u.d.kind];
+}
