@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mlpackage_int.h: what the files that read and write packages share.
+ *
+ *     mlpackage_read.c         manifest, files, metadata, which kind of model; the whole
+ *     mlpackage_read_func.c    functions, blocks, ops -> nodes
+ *     mlpackage_read_value.c   types and values -> constants
+ *     mlpackage_read_cx.c      constexpr ops -> encoded constants
+ *     mlpackage_write.c        files, manifest, metadata; the whole
+ *     mlpackage_write_func.c   functions, blocks, nodes -> ops, interfaces
+ *     mlpackage_write_value.c  types, immediate values, message memory
+ *     mlpackage_write_blob.c   constants -> blobs, slab by slab
+ */
+#ifndef SM_MLPACKAGE_INT_H
+#define SM_MLPACKAGE_INT_H
+
+#include "base/log.h"
+#include "format/blobfile.h"
+#include "format/coreml.pb-c.h"
+#include "format/mlpackage.h"
+
+#define SM_PKG_MODEL "com.apple.CoreML/model.mlmodel"
+#define SM_PKG_WEIGHTS "com.apple.CoreML/weights"
+#define SM_PKG_AUTHOR "com.apple.CoreML"
+#define SM_PKG_BLOB_REF "@model_path/weights/weight.bin"
+
+/* Element types of an interface's arrays, as the format numbers them. */
+#define SM_PKG_ARRAY_FP16 65552
+#define SM_PKG_ARRAY_FP32 65568
+#define SM_PKG_ARRAY_FP64 65600
+#define SM_PKG_ARRAY_INT8 131080
+#define SM_PKG_ARRAY_INT32 131104
+
+enum { SM_PKG_SPEC_MIN = 6, SM_PKG_SPEC_MAX = 10 };
+
+/* Relative, not empty, no "", "." or ".." between slashes: stays inside the folder that it is joined to. */
+bool sm_pkg_path_inside(const char *path);
+
+/* ------------------------------------------------------------------ reading */
+typedef struct sm_pkg_blob {
+    char *ref; /* as the program spells it; heap */
+    sm_mapfile map;
+    sm_blobfile file;
+} sm_pkg_blob;
+
+/* Files that constants and items borrow from; the graph keeps it. */
+typedef struct sm_pkg_owner {
+    struct {
+        sm_pkg_blob **v;
+        size_t n, cap;
+    } blobs;
+    struct {
+        sm_mapfile *v;
+        size_t n, cap;
+    } maps;
+} sm_pkg_owner;
+
+typedef struct sm_pkg_reader {
+    sm_package *pkg;
+    sm_graph *g;
+    sm_pkg_owner *own;
+    const char *model_dir;    /* folder of model.mlmodel; NULL: blobs only from memory */
+    sm_bytes memory_blob;     /* with model_dir NULL */
+    const SmPb__Model *model; /* unpacked, in tmp */
+    sm_arena *tmp;            /* lives while reading */
+    sm_map *const_of;         /* name -> index into consts: functions share equal constants */
+    struct {
+        sm_value **v;
+        size_t n, cap;
+    } consts;
+} sm_pkg_reader;
+
+/* The whole, from bytes: for tests and fuzzing. */
+sm_status sm_mlpackage_read_mem(const char *name, sm_bytes model, sm_bytes weights, sm_package **out, sm_err *err);
+
+/* A type; unknown extents are SM_DIM_UNKNOWN.  Types that are no tensor or state of tensor are refused. */
+sm_status sm_pkg_read_type(const SmPb__ValueType *t, sm_type *out, sm_err *err);
+
+/* A constant of the file: a dense tensor whose bytes are a view of a mapped blob or lie in the graph's arena, or text. */
+typedef struct sm_pkg_value {
+    sm_tensor t;       /* dtype SM_STRING: text */
+    const sm_sv *strs; /* in the graph's arena */
+    size_t n_str;
+} sm_pkg_value;
+sm_status sm_pkg_read_value(sm_pkg_reader *r, const SmPb__Value *v, sm_pkg_value *out, sm_err *err);
+/* The graph's constant of this content: one that another function already has under this name, or a new one. */
+sm_status sm_pkg_const(sm_pkg_reader *r, sm_builder *b, const char *name, const sm_pkg_value *v, sm_value **out,
+                       sm_err *err);
+
+/* Operand of an op: given in place, or by name. */
+typedef struct sm_pkg_operand {
+    const char *key;
+    const SmPb__Value *inlined; /* NULL: by name */
+    sm_value *named;
+} sm_pkg_operand;
+/* Tries to say what a constexpr op yields as one encoded constant; *out stays NULL when there is no such encoding, and
+ * the op becomes a node. */
+sm_status sm_pkg_read_constexpr(sm_pkg_reader *r, sm_builder *b, sm_op op, const char *name, const sm_pkg_operand *args,
+                                int n_args, sm_value **out, sm_err *err);
+
+sm_status sm_pkg_read_function(sm_pkg_reader *r, const char *name, const SmPb__Function *f, sm_err *err);
+
+/* ------------------------------------------------------------------ writing */
+typedef struct sm_pkg_list { /* of message pointers, in the writer's arena */
+    void **v;
+    size_t n, cap;
+} sm_pkg_list;
+
+/* One part of a constant in the file: what the program says of it. */
+typedef struct sm_pkg_part {
+    sm_dtype dtype; /* SM_NONE: absent */
+    int rank;
+    int64_t dims[SM_MAX_RANK + 2];
+    bool blob;
+    uint64_t record; /* of the blob */
+    uint8_t *bytes;  /* of an immediate value; in the writer's arena */
+} sm_pkg_part;
+
+typedef struct sm_pkg_placed {
+    sm_pkg_part part[SM_PART_COUNT];
+} sm_pkg_placed;
+
+typedef struct sm_pkg_writer {
+    const sm_package *p;
+    const sm_pkg_write_opts *o;
+    sm_arena *a; /* messages, names */
+    bool oom;    /* sticky: messages are built without a check per line */
+    uint64_t scratch[64];
+    sm_blobout blobs;
+    sm_map *placed_of; /* source and wanted form -> index into placed */
+    sm_map *bytes_of;  /* type and content of small dense blobs -> record */
+    struct {
+        sm_pkg_placed *v;
+        size_t n, cap;
+    } placed;
+    struct {
+        uint64_t *v;
+        size_t n, cap;
+    } records;
+    sm_progress *progress; /* NULL: none */
+} sm_pkg_writer;
+
+/* A zeroed message or text in the arena; after out of memory a scratch area (nothing of it is ever read). */
+void *sm_pkg_new(sm_pkg_writer *w, size_t n);
+void sm_pkg_push(sm_pkg_writer *w, sm_pkg_list *l, void *item);
+char *sm_pkg_text(sm_pkg_writer *w, const char *s);
+#define SM_PKG_MSG(w, Type, lower) ((SmPb__##Type *)sm_pkg_message((w), &sm_pb__##lower##__descriptor))
+ProtobufCMessage *sm_pkg_message(sm_pkg_writer *w, const ProtobufCMessageDescriptor *d);
+
+/* dims below 0 or symbolic are unknown. */
+SmPb__ValueType *sm_pkg_tensor_type(sm_pkg_writer *w, sm_dtype t, int rank, const int64_t *dims);
+SmPb__ValueType *sm_pkg_value_type(sm_pkg_writer *w, const sm_type *t);
+SmPb__NamedType *sm_pkg_named_type(sm_pkg_writer *w, const char *name, SmPb__ValueType *t);
+SmPb__Value *sm_pkg_string(sm_pkg_writer *w, const char *s);
+SmPb__Value *sm_pkg_strings(sm_pkg_writer *w, const sm_sv *s, size_t n, bool scalar);
+/* Immediate value of packed elements (dtype.h). */
+SmPb__Value *sm_pkg_immediate(sm_pkg_writer *w, sm_dtype t, int rank, const int64_t *dims, const void *data);
+SmPb__Value *sm_pkg_part_value(sm_pkg_writer *w, const sm_pkg_part *p);
+
+/* Makes a constant's bytes and puts them where they belong, once per content; *out says where.  flat: the one-dimensional
+ * parts of the iOS16 constexpr forms.  name NULL: nobody's constant, not reported. */
+sm_status sm_pkg_place(sm_pkg_writer *w, const sm_const *c, const char *name, int opset, bool flat, sm_pkg_placed *out,
+                       sm_err *err);
+
+sm_status sm_pkg_write_function(sm_pkg_writer *w, const sm_func *f, const char *name, SmPb__Function **out,
+                                SmPb__FunctionDescription **desc, sm_err *err);
+
+#endif

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * mlpackage_write_blob.c: constants into the weight file, a slab of rows at a time.
+ *
+ *     plan      the parts that the wanted encoding has, their shapes in the file, and which of them are blobs
+ *     reserve   a blob per part, sizes known from sm_enc_sizes
+ *     fill      slabs: source bytes as they are when nothing changes, else through sm_transcode_rows, to all parts side
+ *               by side
+ *
+ * Memory is one slab whatever the model's size: source pages are released behind the writer.  A source that is asked for
+ * again in the same form is already there; so are equal small dense constants (the zero bias of every linear of a width).
+ */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "format/mlpackage_int.h"
+
+#define SLAB_BYTES ((size_t)4 << 20)   /* copied at a time */
+#define SLAB_ELEMS ((uint64_t)1 << 20) /* transcoded at a time: 4 MiB as f32 */
+#define SHARE_BYTES ((size_t)64 << 10) /* dense constants up to this size are shared by content */
+#define BLOB_ELEMS 10                  /* fewer elements are immediate values */
+
+/* ------------------------------------------------------------------ plan */
+
+static bool may_be_blob(sm_dtype t, int opset) {
+    switch (t) {
+    case SM_FP16:
+    case SM_FP32:
+    case SM_INT8:
+    case SM_UINT8:
+        return true;
+    default:
+        return opset >= 9 && sm_dtype_blob(t) != 0;
+    }
+}
+
+static uint64_t part_numel(const sm_pkg_part *p) {
+    uint64_t n = 1;
+    for (int a = 0; a < p->rank; a++)
+        n *= (uint64_t)p->dims[a];
+    return n;
+}
+
+static void make_flat(sm_pkg_part *p, uint64_t n) {
+    p->rank = 1;
+    p->dims[0] = (int64_t)n;
+}
+
+/* Shapes of the parts in the file, and where they go. */
+static void plan_parts(const sm_const *c, int opset, bool flat, const size_t bytes[SM_PART_COUNT], sm_pkg_placed *out) {
+    *out = (sm_pkg_placed){0};
+    for (int k = 0; k < SM_PART_COUNT; k++) {
+        sm_pkg_part *p = &out->part[k];
+        p->rank = sm_enc_part_shape(&c->want, k, c->src.rank, c->src.dims, p->dims);
+        if (p->rank < 0)
+            continue;
+        p->dtype = sm_enc_part_dtype(&c->want, k);
+        uint64_t n = part_numel(p);
+        if (flat && k == SM_PART_DATA && c->want.id == SM_ENC_LUT) {
+            p->dtype = SM_UINT8;
+            make_flat(p, bytes[k]);
+        } else if (flat && k != SM_PART_DATA && n == 1) {
+            p->rank = 0;
+        } else if (flat && k != SM_PART_DATA) {
+            make_flat(p, n);
+        }
+        if (flat && k == SM_PART_LUT)
+            make_flat(p, n);
+        p->blob = part_numel(p) >= BLOB_ELEMS && may_be_blob(p->dtype, opset);
+    }
+}
+
+/* What must be equal for two constants to be one blob. */
+static void sharing_key(const sm_const *c, int opset, bool flat, sm_str *key) {
+    char enc[256];
+    for (int k = 0; k < SM_PART_COUNT; k++)
+        sm_str_addf(key, "%p:%zu,", (const void *)c->src.part[k].p, c->src.part[k].n);
+    sm_str_addf(key, "%d,", (int)c->src.deinterleave);
+    sm_str_adds(key, sm_enc_print(&c->src.enc, c->src.rank, enc, sizeof enc));
+    sm_str_addf(key, ",%s>", sm_dtype_name(c->src.dtype));
+    sm_str_adds(key, sm_enc_print(&c->want, c->src.rank, enc, sizeof enc));
+    sm_str_addf(key, ",%s,%d,%d", sm_dtype_name(c->want_dtype), flat, opset >= 9);
+    for (int a = 0; a < c->src.rank; a++)
+        sm_str_addf(key, ",%" PRId64, c->src.dims[a]);
+}
+
+/* ------------------------------------------------------------------ fill */
+
+/* Whether the address lies in a mapping of a file: only those pages come back after they were given up.  A constant's
+ * bytes may also be heap memory, and nothing in the constant says which. */
+static bool is_file_mapping(const void *p) {
+    bool found = false;
+#ifdef __linux__
+    FILE *f = fopen("/proc/self/maps", "r");
+    char line[1024];
+    while (f != NULL && !found && fgets(line, sizeof line, f) != NULL) {
+        unsigned long lo, hi, inode = 0;
+        if (sscanf(line, "%lx-%lx %*s %*s %*s %lu", &lo, &hi, &inode) == 3 && (uintptr_t)p >= lo && (uintptr_t)p < hi)
+            found = inode != 0;
+    }
+    if (f != NULL)
+        fclose(f);
+#endif
+    return found;
+}
+
+static void release_source(const sm_tensor *t) {
+    sm_mem_sample();
+    for (int k = 0; k < SM_PART_COUNT; k++)
+        if (t->part[k].n >= SHARE_BYTES && is_file_mapping(t->part[k].p))
+            sm_mapfile_release(t->part[k].p, t->part[k].n);
+}
+
+typedef struct filler {
+    sm_pkg_writer *w;
+    const sm_const *c;
+    sm_pkg_placed *placed;
+    uint64_t data[SM_PART_COUNT]; /* offset of each blob's data */
+    size_t bytes[SM_PART_COUNT];
+    sm_carry how;
+    bool as_is;  /* the source's bytes are what is wanted */
+    bool shared; /* with an equal constant */
+    sm_xerr xerr;
+    sm_err *err;
+} filler;
+
+/* n bytes of part k from its byte `at` on. */
+static sm_status put_bytes(filler *f, int k, uint64_t at, const uint8_t *p, size_t n) {
+    sm_pkg_part *part = &f->placed->part[k];
+    if (sm_cancelled())
+        return SM_FAIL(f->err, SM_CANCELLED, "cancelled");
+    if (n == 0)
+        return SM_OK;
+    if (part->blob)
+        return sm_outfile_write(f->w->blobs.file, f->data[k] + at, p, n, f->err);
+    memcpy(part->bytes + at, p, n);
+    return SM_OK;
+}
+
+static void add_progress(filler *f, uint64_t n) {
+    if (f->w->progress != NULL)
+        sm_progress_add(f->w->progress, n);
+}
+
+/* The source is already what is wanted. */
+static sm_status copy_parts(filler *f) {
+    for (int k = 0; k < SM_PART_COUNT; k++)
+        for (size_t at = 0, n; at < f->bytes[k]; at += n) {
+            n = SM_MIN(f->bytes[k] - at, SLAB_BYTES);
+            SM_TRY(put_bytes(f, k, at, f->c->src.part[k].p + at, n));
+            add_progress(f, n);
+        }
+    f->xerr.n = sm_tensor_numel(&f->c->src);
+    return SM_OK;
+}
+
+/* Bytes of the first n rows of part k; n is a multiple of 8 or all rows, so that sub-byte rows end on a byte. */
+static uint64_t rows_bytes(const filler *f, int k, uint64_t n) {
+    const sm_tensor *src = &f->c->src;
+    int64_t shape[SM_MAX_RANK + 2];
+    uint64_t rows = sm_tensor_rows(src), numel = 1;
+    if (n == rows || f->bytes[k] == 0)
+        return n == 0 ? 0 : f->bytes[k];
+    int rank = sm_enc_part_shape(&f->c->want, k, src->rank, src->dims, shape);
+    for (int a = 0; a < rank; a++)
+        numel *= (uint64_t)shape[a];
+    return sm_dtype_size(sm_enc_part_dtype(&f->c->want, k), numel / rows * n);
+}
+
+/* Row by row; sm_transcode_how has accepted the pair, so that every part is contiguous in rows. */
+static sm_status transcode_parts(filler *f) {
+    const sm_tensor *src = &f->c->src;
+    uint64_t rows = sm_tensor_rows(src), cols = (uint64_t)SM_MAX(sm_tensor_cols(src), 1);
+    uint64_t step = SM_MIN(SM_MAX(SLAB_ELEMS / cols / 8 * 8, (uint64_t)8), rows);
+    uint8_t *buf[SM_PART_COUNT] = {0};
+    sm_status st = SM_OK;
+    for (int k = 0; k < SM_PART_COUNT; k++) {
+        buf[k] = f->bytes[k] == 0 ? NULL : sm_alloc((size_t)rows_bytes(f, k, step));
+        if (f->bytes[k] != 0 && buf[k] == NULL) {
+            st = SM_NOMEM(f->err);
+            goto done;
+        }
+    }
+    for (uint64_t row = 0, n; row < rows; row += n) {
+        n = SM_MIN(step, rows - row);
+        SM_TRY_DONE(sm_transcode_rows(src, &f->c->want, f->c->want_dtype, row, n, buf, &f->xerr, f->err));
+        for (int k = 0; k < SM_PART_COUNT; k++) {
+            uint64_t from = rows_bytes(f, k, row), to = rows_bytes(f, k, row + n);
+            SM_TRY_DONE(put_bytes(f, k, from, buf[k], (size_t)(to - from)));
+            add_progress(f, to - from);
+        }
+        sm_mem_sample();
+    }
+done:
+    for (int k = 0; k < SM_PART_COUNT; k++)
+        sm_free(buf[k]);
+    return st;
+}
+
+/* ------------------------------------------------------------------ place */
+
+/* Small dense constants: bytes first, then shared by content. */
+static sm_status place_small(filler *f) {
+    sm_pkg_part *p = &f->placed->part[SM_PART_DATA];
+    size_t n = f->bytes[SM_PART_DATA];
+    int64_t at;
+    char *key = sm_arena_alloc(f->w->a, n + 1);
+    if (key == NULL || !SM_GROW(&f->w->records))
+        return SM_NOMEM(f->err);
+    p->blob = false;
+    p->bytes = (uint8_t *)key + 1;
+    SM_TRY(f->as_is ? copy_parts(f) : transcode_parts(f));
+    p->blob = true;
+    key[0] = (char)p->dtype;
+    if (sm_map_get(f->w->bytes_of, (sm_sv){key, n + 1}, &at)) {
+        p->record = f->w->records.v[at];
+        f->shared = true;
+        return SM_OK;
+    }
+    SM_TRY(sm_blobout_add(&f->w->blobs, p->dtype, part_numel(p), &p->record, &f->data[0], f->err));
+    SM_TRY(sm_outfile_write(f->w->blobs.file, f->data[0], p->bytes, n, f->err));
+    f->w->records.v[f->w->records.n++] = p->record;
+    if (!sm_map_put(f->w->bytes_of, (sm_sv){key, n + 1}, (int64_t)f->w->records.n - 1, NULL, NULL))
+        return SM_NOMEM(f->err);
+    return SM_OK;
+}
+
+static sm_status place_new(filler *f) {
+    const sm_const *c = f->c;
+    SM_TRY(sm_transcode_how(&c->src, &c->want, &f->how, f->err));
+    f->as_is = f->how == SM_CARRY_SAME && c->src.deinterleave == 0;
+    if (c->want.id == SM_ENC_DENSE && f->placed->part[SM_PART_DATA].blob && f->bytes[SM_PART_DATA] <= SHARE_BYTES)
+        return place_small(f);
+    for (int k = 0; k < SM_PART_COUNT; k++) {
+        sm_pkg_part *p = &f->placed->part[k];
+        if (p->dtype == SM_NONE)
+            continue;
+        if (p->blob) {
+            SM_TRY(sm_blobout_add(&f->w->blobs, p->dtype, part_numel(p), &p->record, &f->data[k], f->err));
+        } else {
+            p->bytes = sm_arena_alloc(f->w->a, f->bytes[k] + 1);
+            if (p->bytes == NULL)
+                return SM_NOMEM(f->err);
+        }
+    }
+    SM_TRY(f->as_is ? copy_parts(f) : transcode_parts(f));
+    release_source(&f->c->src);
+    return SM_OK;
+}
+
+static void report(const filler *f, const char *name) {
+    const sm_pkg_write_opts *o = f->w->o;
+    sm_pkg_tensor_report r = {
+        .name = name, .c = f->c, .how = f->how, .err = f->xerr, .src_bytes = sm_tensor_bytes(&f->c->src)};
+    bool blob = false;
+    for (int k = 0; k < SM_PART_COUNT; k++) {
+        r.out_bytes += f->bytes[k];
+        blob = blob || f->placed->part[k].blob;
+    }
+    if (name != NULL && blob && !f->shared && o != NULL && o->on_tensor != NULL)
+        o->on_tensor(o->ctx, &r);
+}
+
+sm_status sm_pkg_place(sm_pkg_writer *w, const sm_const *c, const char *name, int opset, bool flat, sm_pkg_placed *out,
+                       sm_err *err) {
+    filler f = {.w = w, .c = c, .placed = out, .err = err};
+    sm_str key = SM_STR_INIT;
+    int64_t at;
+    sm_status st = SM_OK;
+    SM_TRY_DONE(sm_enc_sizes(&c->want, c->src.rank, c->src.dims, f.bytes, err));
+    plan_parts(c, opset, flat, f.bytes, out);
+    sharing_key(c, opset, flat, &key);
+    char *kept = sm_str_ok(&key) ? sm_arena_strndup(w->a, key.p, key.n) : NULL;
+    if (kept == NULL || !SM_GROW(&w->placed)) {
+        st = SM_NOMEM(err);
+        goto done;
+    }
+    if (sm_map_get(w->placed_of, (sm_sv){kept, key.n}, &at)) {
+        *out = w->placed.v[at];
+        goto done;
+    }
+    SM_TRY_DONE(place_new(&f));
+    w->placed.v[w->placed.n++] = *out;
+    if (!sm_map_put(w->placed_of, (sm_sv){kept, key.n}, (int64_t)w->placed.n - 1, NULL, NULL))
+        st = SM_NOMEM(err);
+    else
+        report(&f, name);
+done:
+    sm_str_free(&key);
+    if (st != SM_OK && name != NULL)
+        sm_err_prefix(err, "constant '%s'", name);
+    return st;
+}
