@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * smelt.h: the public interface of smelt, and the only one.
+ *
+ * Two nouns: a model (a checkpoint or package opened, with its tokenizer) and a session (one timeline over it: tokens
+ * in, logits and tokens out).  Beside them whole jobs: convert, inspect, eval, predict.
+ *
+ *     smelt_model *m;  smelt_session *s;  smelt_token t;  smelt_error e;
+ *     smelt_model_open("model.gguf", NULL, &m, &e);
+ *     smelt_tokenize(m, "Once upon", 9, SMELT_BOS | SMELT_SPECIAL, &ids, &n, &e);
+ *     smelt_session_new(m, NULL, &s, &e);
+ *     smelt_session_prompt(s, ids, n, &e);
+ *     do {
+ *         smelt_session_next(s, &t, &e);
+ *         fwrite(t.text, 1, t.n_text, stdout);
+ *     } while (t.finish == SMELT_GOING);
+ *
+ * Conventions
+ *   Errors      every call that can fail returns a smelt_status (0 is success) and fills the smelt_error, which may be
+ *               NULL.  Nothing prints, nothing exits.
+ *   Options     structs start with their size (sizeof), so that a program built against an older header keeps working:
+ *               fields beyond it take their defaults, and so do zeros.  A NULL pointer is all defaults.
+ *   Ownership   what a call hands out through ** is the caller's: models and sessions by their own free, arrays and
+ *               strings by smelt_free.  Strings inside info structs belong to the model.
+ *   Threads     models may be shared once open; a session is used by one thread at a time.
+ */
+#ifndef SMELT_H
+#define SMELT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum smelt_status {
+    SMELT_OK = 0,
+    SMELT_FAILED = -1,      /* a check ran and found a difference */
+    SMELT_USAGE = -2,       /* wrong arguments */
+    SMELT_BADINPUT = -3,    /* missing or malformed input */
+    SMELT_UNSUPPORTED = -4, /* well-formed, but not supported here */
+    SMELT_RESOURCE = -5,    /* out of memory, disk or context length */
+    SMELT_CANCELLED = -6,   /* smelt_cancel() */
+} smelt_status;
+
+typedef struct smelt_error {
+    smelt_status code;
+    char message[768]; /* one line: file, field, place, what was wanted, what was found */
+    char hint[256];    /* what to do next; may be empty */
+} smelt_error;
+
+const char *smelt_version(void);
+int smelt_exit_code(smelt_status s); /* what the program exits with: 0..5, 130 */
+void smelt_free(void *p);            /* arrays and strings that smelt handed out */
+/* Asks running calls to stop: they return SMELT_CANCELLED soon.  Safe in signal handlers; holds until withdrawn. */
+void smelt_cancel(bool on);
+
+/* ------------------------------------------------------------------ models */
+typedef struct smelt_model smelt_model;
+
+typedef struct smelt_model_options {
+    size_t size;
+    const char *tokenizer; /* file to take vocabulary and template from; NULL: the model's own */
+    bool text_only;        /* tokenizer and template only: nothing to compute with */
+} smelt_model_options;
+
+typedef struct smelt_model_info {
+    const char *format;       /* "gguf v3", "mlpackage" */
+    const char *name;         /* "" when the file does not say */
+    const char *architecture; /* the file's word; "" for packages that do not say */
+    int32_t layers, vocab;
+    int32_t trained_context; /* 0: unknown */
+    int32_t package_context; /* positions a package's caches hold; 0: not a package */
+    uint64_t parameters, file_bytes;
+    bool has_tokenizer, has_chat_template, adds_bos;
+    double temp, top_p, min_p; /* of its generation config; negative: it does not say */
+    int32_t top_k;
+} smelt_model_info;
+
+/* path: .gguf, the first part of a split .gguf, or .mlpackage. */
+smelt_status smelt_model_open(const char *path, const smelt_model_options *o, smelt_model **out, smelt_error *err);
+void smelt_model_free(smelt_model **m); /* after its sessions; NULL-safe, nulls */
+void smelt_model_get_info(const smelt_model *m, smelt_model_info *out);
+
+/* ------------------------------------------------------------------ text */
+enum {
+    SMELT_BOS = 1,     /* begin (and end) as the model wants its texts */
+    SMELT_SPECIAL = 2, /* special tokens spelled in the text are tokens, not text */
+    SMELT_CHAT = 4,    /* text of smelt_chat_prompt: both, but a beginning that is written already is not doubled */
+};
+/* Text that is not UTF-8 is SMELT_BADINPUT naming the offset. */
+smelt_status smelt_tokenize(const smelt_model *m, const char *text, size_t n_text, int flags, int32_t **ids, size_t *n,
+                            smelt_error *err);
+/* The text is terminated; n_text does not count that. */
+smelt_status smelt_detokenize(const smelt_model *m, const int32_t *ids, size_t n, char **text, size_t *n_text,
+                              smelt_error *err);
+
+typedef struct smelt_message {
+    const char *role, *content; /* "system", "user", "assistant" */
+} smelt_message;
+/* The model's chat template applied, opening the assistant's turn.  The text names special tokens, its own beginning
+ * included: tokenize it with SMELT_CHAT. */
+smelt_status smelt_chat_prompt(const smelt_model *m, const smelt_message *messages, size_t n, char **text,
+                               size_t *n_text, smelt_error *err);
+
+/* ------------------------------------------------------------------ sessions */
+typedef struct smelt_session smelt_session;
+
+typedef struct smelt_session_options {
+    size_t size;
+    const char *backend;   /* NULL: the fastest that can */
+    int threads;           /* 0: one per core */
+    int32_t context;       /* positions; 0: what the model was trained for, at most 4096 */
+    int32_t max_tokens;    /* tokens to make; 0: until the model stops or the context is full */
+    bool greedy;           /* the most likely token always; else as below, zeros being the defaults */
+    double temp;           /* 0.8 */
+    int top_k;             /* 40; negative: off */
+    double top_p;          /* 0.95 */
+    double min_p;          /* 0 */
+    double repeat_penalty; /* 1 */
+    bool seeded;           /* seed says where draws start; else a random one is taken */
+    uint64_t seed;
+    const char *const *stop; /* texts that end the reply and are not part of it */
+    size_t n_stop;
+    int logprobs;    /* most likely tokens to report with each token; negative: not even the token's own */
+    bool ignore_eos; /* go on where the model would stop */
+} smelt_session_options;
+
+typedef enum smelt_finish { SMELT_GOING, SMELT_STOP, SMELT_LENGTH } smelt_finish;
+
+typedef struct smelt_logprob {
+    int32_t id;
+    float logprob; /* natural; of the raw logits, before sampling */
+} smelt_logprob;
+
+typedef struct smelt_token {
+    int32_t id;
+    const char *text; /* text that became certain with it: whole characters, nothing that may begin a stop text */
+    size_t n_text;
+    float logprob;
+    const smelt_logprob *top; /* most likely first */
+    int n_top;
+    smelt_finish finish; /* SMELT_STOP: the model's end token or a stop text; SMELT_LENGTH: max_tokens or context */
+} smelt_token;
+
+typedef struct smelt_session_info {
+    const char *backend;
+    char isa[32];
+    int threads;
+    int32_t context, length; /* positions: all, used */
+    uint64_t seed;           /* the one used */
+    uint64_t weight_bytes, kv_bytes;
+} smelt_session_info;
+
+smelt_status smelt_session_new(smelt_model *m, const smelt_session_options *o, smelt_session **out, smelt_error *err);
+void smelt_session_free(smelt_session **s);
+void smelt_session_get_info(const smelt_session *s, smelt_session_info *out);
+/* Appends tokens and computes them.  More than the context holds is SMELT_RESOURCE: nothing is ever cut. */
+smelt_status smelt_session_prompt(smelt_session *s, const int32_t *ids, size_t n, smelt_error *err);
+/* Chooses the next token.  Texts and lists live until the next call. */
+smelt_status smelt_session_next(smelt_session *s, smelt_token *out, smelt_error *err);
+/* Logits [vocab] after the last token; computes them when needed. */
+smelt_status smelt_session_logits(smelt_session *s, const float **logits, int32_t *vocab, smelt_error *err);
+
+/* ------------------------------------------------------------------ convert */
+/* One tensor as it was carried over. */
+typedef struct smelt_tensor_report {
+    const char *name, *from, *to; /* encodings */
+    const char *how;              /* "same", "transcoded", "kept", "re-quantized", "widened" */
+    uint64_t from_bytes, to_bytes;
+    double nmse, max_error;     /* of the decoded values */
+    double nmse16, max_error16; /* with the rounding to the package's fp16 */
+} smelt_tensor_report;
+
+typedef struct smelt_convert_options {
+    size_t size;
+    const char *kv;        /* "state", "io"; NULL: state */
+    const char *quant;     /* "auto", "keep", "none", "int4", "int8"; NULL: auto */
+    int quant_block;       /* of a re-quantization; 0: 32 */
+    int32_t context;       /* positions; 0: trained, at most 2048 */
+    int32_t seq;           /* tokens per call of a fixed-shape package; 0: 1..context */
+    const char *target;    /* "iOS18"; NULL: iOS18 */
+    const char *tokenizer; /* as in smelt_model_options */
+    bool dry_run;          /* report only, write nothing */
+    bool progress;         /* a bar on stderr when it is a terminal */
+    void (*on_tensor)(void *ctx, const smelt_tensor_report *t);
+    void *ctx;
+} smelt_convert_options;
+
+typedef struct smelt_convert_report {
+    int tensors, same, transcoded, kept, requantized, widened;
+    uint64_t from_bytes, to_bytes, kv_bytes;
+    int32_t context;
+    int spec_version;
+    double nmse; /* over all weights */
+} smelt_convert_report;
+
+smelt_status smelt_convert(const char *in, const char *out, const smelt_convert_options *o,
+                           smelt_convert_report *report, smelt_error *err);
+
+/* ------------------------------------------------------------------ other jobs */
+typedef struct smelt_inspect_options {
+    size_t size;
+    bool graph, weights, json;
+} smelt_inspect_options;
+/* What a file holds, as text or JSON. */
+smelt_status smelt_inspect(const char *path, const smelt_inspect_options *o, char **text, size_t *n, smelt_error *err);
+
+typedef struct smelt_eval_options {
+    size_t size;
+    const char *backend;
+    int threads;
+    int32_t context;        /* tokens of a window; 0: 512, or the package's */
+    int top;                /* most likely tokens for on_token */
+    const char *logits_npz; /* ids only: file for all logits, f32 [tokens, vocab] under the name "logits" */
+    /* Each scored token in order: id and log-probability, and the most likely ones of its place.  With ids, one last
+     * call has id -1: what would follow. */
+    void (*on_token)(void *ctx, int32_t id, double logprob, const smelt_logprob *top, int n_top);
+    void *ctx;
+    bool progress;
+} smelt_eval_options;
+
+typedef struct smelt_eval_report {
+    double ppl, ppl_error, nll; /* perplexity, its standard error, mean negative log-likelihood */
+    uint64_t scored, tokens;
+    int windows;
+} smelt_eval_report;
+
+/* ids: one window, as given.  text: windows of `context` tokens, of each the second half is scored. */
+smelt_status smelt_eval_ids(smelt_model *m, const int32_t *ids, size_t n, const smelt_eval_options *o,
+                            smelt_eval_report *out, smelt_error *err);
+smelt_status smelt_eval_text(smelt_model *m, const char *text, size_t n, const smelt_eval_options *o,
+                             smelt_eval_report *out, smelt_error *err);
+
+/* One call of a program run as written: function (NULL: the default one) and the file of its inputs. */
+typedef struct smelt_predict_call {
+    const char *function, *npz;
+} smelt_predict_call;
+/* Runs the calls in order over shared states and writes DIR/0.npz, DIR/1.npz, ... */
+smelt_status smelt_predict(const char *package, const smelt_predict_call *calls, size_t n, const char *out_dir,
+                           const char *backend, int threads, smelt_error *err);
+
+typedef struct smelt_knob {
+    const char *name, *value, *def, *help;
+} smelt_knob;
+/* Environment variables that change how smelt works. */
+smelt_status smelt_knobs(smelt_knob **knobs, int *n, smelt_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * convert.h: a checkpoint becomes a Core ML package.
+ *
+ * GGUF -> checkpoint -> model -> graph -> encode, lower (a profile) -> package.  Weights are streamed a slab at a time
+ * while the package is written, so memory does not grow with the model.  The package carries what running it needs:
+ * the tokenizer (a GGUF without tensors), chat template, generation config, context, and where it came from.
+ */
+#ifndef SM_CONVERT_H
+#define SM_CONVERT_H
+
+#include "format/mlpackage.h"
+#include "pass/pass.h"
+
+typedef struct sm_convert_opts {
+    const char *profile; /* row of the profiles' table */
+    sm_quant quant;
+    int quant_block;       /* of a re-quantization; 0: 32 */
+    int64_t ctx;           /* positions; 0: trained, at most 2048 */
+    int64_t seq;           /* tokens per call when fixed; 0: 1..ctx */
+    const char *tokenizer; /* file with another vocabulary */
+    bool dry_run;          /* everything but writing */
+    bool progress;
+    void (*on_tensor)(void *user, const sm_pkg_tensor_report *r);
+    void *user;
+} sm_convert_opts;
+
+typedef struct sm_convert_report {
+    int count[SM_CARRY_WIDENED + 1]; /* tensors, by how they were carried */
+    uint64_t from_bytes, to_bytes, kv_bytes;
+    int32_t ctx, spec_version;
+    sm_xerr err; /* over all */
+} sm_convert_report;
+
+sm_status sm_convert(const char *in, const char *out, const sm_convert_opts *o, sm_convert_report *rep, sm_err *err);
+
+#endif
