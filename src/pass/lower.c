@@ -152,8 +152,8 @@ static sm_value *lower_gated_mlp(sm_lower *l, const sm_node *n) {
     return linear(l, name_of(n), h, sm_map_value(l->r.map, sm_arg(n, "down")), NULL);
 }
 
-static sm_value *soft_cap(sm_lower *l, sm_value *x, double cap) {
-    x = sm_build(l->b, SM_OP_MUL, NULL, "x", x, "y", sm_lower_scalar(l, 1 / cap), NULL);
+sm_value *sm_lower_soft_cap(sm_lower *l, sm_value *x, double cap) {
+    x = sm_build(l->b, SM_OP_REAL_DIV, NULL, "x", x, "y", sm_lower_scalar(l, cap), NULL);
     x = sm_build(l->b, SM_OP_TANH, NULL, "x", x, NULL);
     return sm_build(l->b, SM_OP_MUL, NULL, "x", x, "y", sm_lower_scalar(l, cap), NULL);
 }
@@ -165,7 +165,7 @@ static sm_value *lower_lm_head(sm_lower *l, const sm_node *n) {
     sm_value *bias = sm_arg(n, "bias");
     sm_value *y = linear(l, cap > 0 ? NULL : name_of(n), x, sm_map_value(l->r.map, sm_arg(n, "weight")),
                          bias != NULL ? sm_map_value(l->r.map, bias) : NULL);
-    return cap > 0 ? soft_cap(l, y, cap) : y;
+    return cap > 0 ? sm_lower_soft_cap(l, y, cap) : y;
 }
 
 /* ------------------------------------------------------------------ ops that carry over */

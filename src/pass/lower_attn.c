@@ -107,11 +107,8 @@ static sm_value *attention_plain(sm_lower *l, sm_value *q, sm_value *k, sm_value
     v = sm_lower_reshape(l, v, 4, (int32_t[]){kv_heads, 1, -1, dv});
     sm_value *s = sm_build(l->b, SM_OP_MATMUL, NULL, "x", q, "y", k, "transpose_y", sm_const_bool(l->b, true), NULL);
     s = sm_build(l->b, SM_OP_MUL, NULL, "x", s, "y", sm_lower_scalar(l, scale), NULL);
-    if (cap > 0) {
-        s = sm_build(l->b, SM_OP_MUL, NULL, "x", s, "y", sm_lower_scalar(l, 1 / cap), NULL);
-        s = sm_build(l->b, SM_OP_TANH, NULL, "x", s, NULL);
-        s = sm_build(l->b, SM_OP_MUL, NULL, "x", s, "y", sm_lower_scalar(l, cap), NULL);
-    }
+    if (cap > 0)
+        s = sm_lower_soft_cap(l, s, cap);
     s = sm_build(l->b, SM_OP_ADD, NULL, "x", s, "y", mask, NULL);
     s = sm_build(l->b, SM_OP_SOFTMAX, NULL, "x", s, "axis", sm_const_i32(l->b, -1), NULL);
     sm_value *o = sm_build(l->b, SM_OP_MATMUL, NULL, "x", s, "y", v, NULL);

@@ -71,6 +71,8 @@ sm_value *sm_lower_transpose(sm_lower *l, sm_value *x, int rank, const int32_t *
 /* Slice of a whole axis range: numbers only, stride 1. */
 sm_value *sm_lower_slice_last(sm_lower *l, sm_value *x, int64_t begin, int64_t end);
 sm_value *sm_lower_cast(sm_lower *l, sm_value *x, sm_dtype t);
+/* cap * tanh(x / cap) */
+sm_value *sm_lower_soft_cap(sm_lower *l, sm_value *x, double cap);
 sm_value *sm_lower_scalar(sm_lower *l, double v); /* of the activation dtype */
 
 #endif

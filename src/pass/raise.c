@@ -154,12 +154,15 @@ static sm_value *select_rows(sm_raise *z, sm_value *x) {
 
 /* The last linear over all rows becomes lm_head over the selected ones: with a soft cap when tanh follows. */
 static sm_value *head(sm_raise *z, sm_value *y, const char *name) {
-    double cap = 0, inv = 0;
+    double cap = 0, c = 0;
     sm_node *d = y->def;
     if (d != NULL && d->op == SM_OP_MUL && sm_value_float(d->in[1], &cap) && d->in[0]->def != NULL &&
         d->in[0]->def->op == SM_OP_TANH) {
         d = d->in[0]->def->in[0]->def;
-        if (d == NULL || d->op != SM_OP_MUL || !sm_value_float(d->in[1], &inv) || fabs(cap * inv - 1) > 2e-3)
+        if (d == NULL || !sm_value_float(d->in[1], &c))
+            return NULL;
+        bool by_cap = (d->op == SM_OP_REAL_DIV && c == cap) || (d->op == SM_OP_MUL && fabs(cap * c - 1) < 2e-3);
+        if (!by_cap)
             return NULL;
         d = d->in[0]->def;
     }
