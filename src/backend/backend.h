@@ -55,7 +55,7 @@ typedef struct sm_exe sm_exe;
 
 /* Dense states of an as-written function, shared between calls (and functions that name the same states). */
 typedef struct sm_states {
-    sm_arrays a; /* by state name, declared dtype */
+    sm_arrays a; /* by state name; dtypes as those of outputs */
 } sm_states;
 
 typedef struct sm_exe_info {
@@ -74,7 +74,9 @@ typedef struct sm_backend {
     void (*free)(sm_exe **e);
     /* Row form: logits [r][vocab] f32 into `logits`. */
     sm_status (*run_rows)(sm_exe *e, const sm_batch *b, float *logits, sm_err *err);
-    /* As written: inputs by name; outputs appended to `out` with their declared dtypes; states made on first use. */
+    /* As written: inputs by name; outputs appended to `out`; states made on first use, as zeros.  What leaves has its
+     * declared dtype, but for floats: they are FP32 whatever was declared, and backends that compute wider than fp16 do
+     * not round them, so that results can be compared closer than fp16 reaches. */
     sm_status (*run)(sm_exe *e, const sm_arrays *in, sm_states *st, sm_arrays *out, sm_err *err);
     void (*info)(const sm_exe *e, sm_exe_info *out);
 } sm_backend;

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * ref_int.h: values, calls and helpers that the files of `ref` share.
+ *
+ * A value at run time is a dense array: floats of any declared width as float (never rounded on the way), integers and
+ * bools as int64 wrapped to their dtype.  Elements belong to a counted block, so that reshape and identity share it.
+ *
+ * A kernel computes one node: it reads c->in (one per slot, NULL when absent) and c->list and makes c->out.  Constants
+ * arrive decoded, except in the slots that the op's row in ref_ops.c calls lazy: those are read by rows (ref_weight).
+ *
+ * Shapes are computed from the values at hand; declared shapes are not trusted.  Kernels check what a wrong program
+ * could break: axes, indices, extents.
+ */
+#ifndef SM_REF_INT_H
+#define SM_REF_INT_H
+
+#include "backend/call.h"
+#include "base/threads.h"
+
+/* ---- values (ref_value.c) ---- */
+
+typedef struct ref_val {
+    sm_dtype dtype;
+    int rank;
+    int64_t dims[SM_MAX_RANK];
+    int64_t n; /* elements */
+    union {
+        float *f;   /* float dtypes */
+        int64_t *i; /* the others */
+        void *p;    /* NULL: no value */
+    };
+    struct ref_mem *mem;
+} ref_val;
+
+static inline bool ref_is_float(const ref_val *v) {
+    return sm_dtype_kind(v->dtype) == 'f';
+}
+static inline size_t ref_elem_size(const ref_val *v) {
+    return ref_is_float(v) ? sizeof(float) : sizeof(int64_t);
+}
+sm_status ref_alloc(ref_val *v, sm_dtype t, int rank, const int64_t *dims, sm_err *err); /* zeroed elements */
+void ref_share(ref_val *dst, const ref_val *src);                                        /* dst was empty */
+void ref_drop(ref_val *v);                                                               /* safe on an empty one */
+int64_t ref_wrap(sm_dtype t, int64_t x); /* x as integer type t holds it */
+double ref_elem(const ref_val *v, int64_t i);
+/* Product of dims[from .. to - 1]. */
+int64_t ref_extent(const ref_val *v, int from, int to);
+
+sm_status ref_from_array(ref_val *v, const sm_array *a, sm_dtype t, sm_err *err);
+sm_status ref_to_array(sm_array *a, const char *name, const ref_val *v, sm_err *err);
+
+/* ---- walking several arrays over one shape, row by row of the last axis ---- */
+
+enum { REF_WALK_MAX = 3 };
+typedef struct ref_walk {
+    int rank, n; /* n arrays */
+    int64_t dims[SM_MAX_RANK], at[SM_MAX_RANK];
+    int64_t stride[REF_WALK_MAX][SM_MAX_RANK];
+    int64_t off[REF_WALK_MAX];  /* first element of the current row */
+    int64_t step[REF_WALK_MAX]; /* stride along the row */
+    int64_t inner;              /* elements of a row */
+} ref_walk;
+void ref_walk_init(ref_walk *w, int rank, const int64_t *dims);
+void ref_walk_add(ref_walk *w, const int64_t *stride, int64_t off); /* stride per axis of the walk */
+/* Adds v broadcast to the walk's shape (axes aligned at the right). */
+void ref_walk_broadcast(ref_walk *w, const ref_val *v);
+bool ref_walk_start(ref_walk *w); /* false when there is nothing to visit */
+bool ref_walk_next(ref_walk *w);
+void ref_strides(int rank, const int64_t *dims, int64_t *out); /* of a dense array */
+/* Copies elements of `size` bytes: dst[doff + sum at*dstride] = src[soff + sum at*sstride] over dims. */
+void ref_move(int rank, const int64_t *dims, size_t size, void *dst, int64_t doff, const int64_t *dstride,
+              const void *src, int64_t soff, const int64_t *sstride);
+/* Shape that a and b broadcast to. */
+sm_status ref_broadcast(int *rank, int64_t *dims, const ref_val *b, sm_err *err);
+
+/* ---- plan and executable (ref.c, ref_plan.c) ---- */
+
+typedef struct ref_call ref_call;
+typedef sm_status (*ref_kernel)(ref_call *c);
+
+typedef struct ref_op {
+    ref_kernel fn;
+    const char *lazy[3]; /* slots whose constants stay encoded */
+} ref_op;
+extern const ref_op ref_ops[SM_OP_COUNT_];
+
+typedef struct ref_block ref_block;
+typedef struct ref_step {
+    const sm_node *node;
+    const ref_op *op;
+    uint32_t *dead; /* values nobody reads after this step */
+    int n_dead;
+    ref_block *blocks; /* one per block of the node */
+} ref_step;
+struct ref_block {
+    const sm_block *b;
+    ref_step *steps;
+    int n_steps;
+};
+
+/* KV pages of one attention slot: k [page][token][head][head_dim], v the same with v_dim. */
+typedef struct ref_kv {
+    sm_kv_slot geo;
+    float *k, *v;
+} ref_kv;
+
+struct sm_exe {
+    const sm_func *f;
+    sm_limits lim;
+    sm_pool *pool;
+    sm_arena *arena; /* the plan */
+    ref_block body;
+    uint32_t n_values;
+    ref_val *val;        /* by value id: what is alive now */
+    ref_val *cst;        /* by value id: constants kept decoded */
+    sm_tensor **recoded; /* by value id: constants whose wanted encoding is not the stored one; made on first use */
+    uint64_t cst_bytes, kv_bytes;
+    ref_kv *kv;
+    int n_kv;
+    /* of the run going on: */
+    sm_states *states;
+    const sm_batch *batch;
+};
+sm_status ref_plan(sm_exe *e, sm_err *err); /* fills e->body (ref_plan.c) */
+sm_status ref_run_block(sm_exe *e, const ref_block *b, sm_err *err);
+/* Results of a block that has run, taken into out[n_out]; what else the block defined is dropped. */
+sm_status ref_take_results(sm_exe *e, const ref_block *b, ref_val *out, sm_err *err);
+
+/* ---- constants (ref_const.c) ---- */
+
+/* The constant's encoded tensor as it is wanted (graph.h, sm_const). */
+sm_status ref_const_tensor(sm_exe *e, const sm_value *v, const sm_tensor **out, sm_err *err);
+/* The constant decoded: kept while small constants fit the bound, else into *tmp (the caller's to drop). */
+sm_status ref_const_get(sm_exe *e, const sm_value *v, ref_val *tmp, const ref_val **out, sm_err *err);
+void ref_const_free(sm_exe *e);
+
+/* ---- calls (ref_call.c) ---- */
+
+struct ref_call {
+    sm_exe *e;
+    const sm_node *node;
+    const ref_step *step;
+    const ref_val *in[SM_MAX_SLOTS];
+    const ref_val **list;
+    int n_list;
+    sm_err *err;
+};
+const ref_val *ref_in(const ref_call *c, const char *slot); /* NULL when absent */
+ref_val *ref_out(ref_call *c, int k);
+/* Parameters: the slot's value, else the row's default (0 when it has none). */
+int64_t ref_int(const ref_call *c, const char *slot);
+double ref_num(const ref_call *c, const char *slot);
+bool ref_bool(const ref_call *c, const char *slot);
+bool ref_str_is(const ref_call *c, const char *slot, const char *what);
+/* Vector parameter of at most cap elements; *n = -1 when absent. */
+sm_status ref_ints(const ref_call *c, const char *slot, int64_t *out, int cap, int *n);
+/* Axis parameter within a rank. */
+sm_status ref_axis(const ref_call *c, const char *slot, int rank, int *out);
+sm_status ref_norm_axis(const ref_call *c, int64_t axis, int rank, int *out);
+/* Marks of the axes in a vector parameter; all when it is absent. */
+sm_status ref_axes(const ref_call *c, const char *slot, int rank, bool *marked);
+/* Makes result k. */
+sm_status ref_result(ref_call *c, int k, sm_dtype t, int rank, const int64_t *dims);
+sm_status ref_result_like(ref_call *c, int k, const ref_val *v);
+
+/* ---- products (ref_matmul.c) ---- */
+
+/* A matrix [rows, cols] read by rows: an encoded constant or a value. */
+typedef struct ref_weight {
+    const float *dense; /* not NULL: a value's elements */
+    sm_tensor t;        /* else decoded a slab of rows at a time; trailing extents of 1 are folded away */
+    int64_t rows, cols;
+} ref_weight;
+/* First axis against all others. */
+sm_status ref_weight_of(ref_call *c, const char *slot, ref_weight *w);
+void ref_weight_rows(const ref_weight *w, int64_t row, int64_t n, float *out);
+float ref_dot(const float *a, const float *b, int64_t n);
+/* y[i * y_row + o * y_col] = x[i] . w[row0 + o] + bias[o], for i < n and o < rows; x rows are dense. */
+sm_status ref_linear(sm_exe *e, const float *x, int64_t n, const ref_weight *w, int64_t row0, int64_t rows,
+                     const float *bias, float *y, int64_t y_row, int64_t y_col, sm_err *err);
+/* s[n] to probabilities, in place; a row of nothing but -inf becomes zeros. */
+void ref_softmax_row(float *s, int64_t n);
+float ref_silu(float x);
+float ref_gelu(float x);
+float ref_gelu_tanh(float x);
+
+/* ---- kernels, by file ---- */
+
+/* ref_elem.c */
+sm_status ref_unary(ref_call *c);
+sm_status ref_identity(ref_call *c);
+sm_status ref_gelu_op(ref_call *c);
+sm_status ref_cast(ref_call *c);
+sm_status ref_binary(ref_call *c);
+sm_status ref_compare(ref_call *c);
+sm_status ref_select(ref_call *c);
+/* ref_reduce.c */
+sm_status ref_reduce(ref_call *c);
+sm_status ref_argreduce(ref_call *c);
+sm_status ref_softmax(ref_call *c);
+sm_status ref_layer_norm(ref_call *c);
+sm_status ref_l2_norm(ref_call *c);
+sm_status ref_cumsum(ref_call *c);
+/* ref_matmul.c */
+sm_status ref_linear_op(ref_call *c);
+sm_status ref_matmul(ref_call *c);
+/* ref_einsum.c */
+sm_status ref_einsum(ref_call *c);
+/* ref_conv.c */
+sm_status ref_conv(ref_call *c);
+/* ref_shape.c */
+sm_status ref_reshape(ref_call *c);
+sm_status ref_transpose(ref_call *c);
+sm_status ref_expand_dims(ref_call *c);
+sm_status ref_squeeze(ref_call *c);
+sm_status ref_concat(ref_call *c);
+sm_status ref_stack(ref_call *c);
+sm_status ref_split(ref_call *c);
+sm_status ref_tile(ref_call *c);
+sm_status ref_shape(ref_call *c);
+sm_status ref_reverse(ref_call *c);
+sm_status ref_pad(ref_call *c);
+/* ref_slice.c */
+sm_status ref_slice_by_index(ref_call *c);
+sm_status ref_slice_by_size(ref_call *c);
+sm_status ref_slice_update(ref_call *c);
+/* ref_gather.c */
+sm_status ref_gather(ref_call *c);
+sm_status ref_gather_along_axis(ref_call *c);
+sm_status ref_gather_nd(ref_call *c);
+sm_status ref_scatter(ref_call *c);
+sm_status ref_scatter_nd(ref_call *c);
+/* ref_make.c */
+sm_status ref_fill(ref_call *c);
+sm_status ref_fill_like(ref_call *c);
+sm_status ref_range_1d(ref_call *c);
+sm_status ref_band_part(ref_call *c);
+sm_status ref_one_hot(ref_call *c);
+sm_status ref_topk(ref_call *c);
+sm_status ref_argsort(ref_call *c);
+/* ref_flow.c */
+sm_status ref_read_state(ref_call *c);
+sm_status ref_write_state(ref_call *c);
+sm_status ref_cond(ref_call *c);
+sm_status ref_while_loop(ref_call *c);
+/* ref_constexpr.c */
+sm_status ref_cx_blockwise(ref_call *c);
+sm_status ref_cx_lut(ref_call *c);
+sm_status ref_cx_affine(ref_call *c);
+sm_status ref_cx_cast(ref_call *c);
+sm_status ref_cx_sparse(ref_call *c);
+/* ref_rows.c */
+sm_status ref_embed(ref_call *c);
+sm_status ref_rms_norm(ref_call *c);
+sm_status ref_rope(ref_call *c);
+sm_status ref_gated_mlp(ref_call *c);
+sm_status ref_lm_head(ref_call *c);
+/* ref_attention.c */
+sm_status ref_attention(ref_call *c);
+sm_status ref_sdpa(ref_call *c);
+
+#endif
