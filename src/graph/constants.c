@@ -40,8 +40,10 @@ bool sm_const_sym(sm_graph *g, sm_value *v) {
     return true;
 }
 
-/* A constant over *src, named; NULL when out of memory. */
-static sm_value *make(sm_builder *b, const char *name, const sm_tensor *src, const sm_encoding *want, sm_dtype want_dtype) {
+sm_value *sm_const_make(sm_builder *b, const char *name, const sm_tensor *src, const sm_encoding *want,
+                        sm_dtype want_dtype) {
+    if (b->st != SM_OK)
+        return NULL;
     sm_graph *g = b->g;
     sm_value *v = sm_value_new(g);
     sm_const *c = v != NULL ? sm_arena_alloc(g->arena, sizeof *c) : NULL;
@@ -63,7 +65,7 @@ sm_value *sm_const_tensor(sm_builder *b, const char *name, const sm_tensor *src)
     if (b->st != SM_OK)
         return NULL;
     assert(src->rank >= 0 && src->rank <= SM_MAX_RANK);
-    return make(b, name, src, &src->enc, src->dtype);
+    return sm_const_make(b, name, src, &src->enc, src->dtype);
 }
 
 /* Copies dense data; NULL when out of memory or when the size does not fit. */
@@ -89,14 +91,14 @@ sm_value *sm_const_data(sm_builder *b, const char *name, sm_dtype t, int rank, c
     sm_tensor src;
     if (b->st != SM_OK || !copy_dense(b, t, rank, dims, data, &src))
         return NULL;
-    return make(b, name, &src, &src.enc, t);
+    return sm_const_make(b, name, &src, &src.enc, t);
 }
 
 sm_value *sm_const_as(sm_builder *b, const sm_value *v, const sm_encoding *want, sm_dtype want_dtype) {
     if (b->st != SM_OK || v == NULL)
         return NULL;
     assert(v->cst != NULL && v->cst->n_str == 0);
-    return make(b, v->name, &v->cst->src, want, want_dtype);
+    return sm_const_make(b, v->name, &v->cst->src, want, want_dtype);
 }
 
 /* ---- interned ---- */

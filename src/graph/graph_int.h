@@ -134,8 +134,11 @@ bool sm_is_float(sm_dtype t);
 /* "tensor<fp16, [1, n, 64]>"; into out, returned. */
 const char *sm_type_print(const sm_graph *g, const sm_type *t, const int *anon, bool mil, char *out, size_t cap);
 
-/* Interned constant by content; *v stays NULL when out of memory. */
+/* Interned constant by content; NULL when out of memory. */
 sm_value *sm_const_intern(sm_builder *b, sm_dtype t, int rank, const int64_t *dims, const void *data);
+/* A constant over src that shall become `want`. */
+sm_value *sm_const_make(sm_builder *b, const char *name, const sm_tensor *src, const sm_encoding *want,
+                        sm_dtype want_dtype);
 sm_value *sm_const_strs(sm_builder *b, const char *name, const sm_sv *strs, size_t n, bool scalar);
 
 #endif
