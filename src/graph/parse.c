@@ -20,7 +20,7 @@
 #include "graph/text_int.h"
 
 enum { BLOCK_DEPTH = 16, RESULTS_MAX = 1024 };
-static const uint64_t random_budget = UINT64_C(1) << 25;
+static const uint64_t random_budget = UINT64_C(1) << 22;
 
 /* Names that can be seen: of this block, then of those around it. */
 typedef struct scope {
@@ -926,7 +926,7 @@ done:
 
 static sm_status read_func(parser *p) {
     sm_lex *l = &p->l;
-    sm_sv name;
+    sm_sv name = {0};
     int opset;
     scope s = {0};
     sm_builder b;
