@@ -96,10 +96,25 @@ static sm_status operand_value(op_reader *x, const sm_pkg_operand *a, sm_value *
     return sm_pkg_const(x->fr->r, x->b, name, &v, out, x->fr->err);
 }
 
+/* A parameter outside our vocabulary that only spells out what its absence means: as if it were not there. */
+static bool says_nothing(const op_reader *x, const char *key, const sm_value *named) {
+    static const struct {
+        sm_op op;
+        const char *key, *text;
+    } known[] = {{SM_OP_REDUCE_ARGMAX, "output_dtype", "int32"}, {SM_OP_REDUCE_ARGMIN, "output_dtype", "int32"}};
+    for (size_t i = 0; i < SM_ARRAY_LEN(known); i++)
+        if (known[i].op == x->op && strcmp(known[i].key, key) == 0 && named != NULL && named->cst != NULL &&
+            named->cst->n_str == 1)
+            return sm_sv_is(named->cst->strs[0], known[i].text);
+    return false;
+}
+
 static sm_status add_arg(op_reader *x, const char *key, const SmPb__Value *inlined, sm_value *named) {
     for (int i = 0; i < x->n_args; i++)
         if (strcmp(x->arg[i].key, key) == 0)
             return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter '%s' is given twice", key);
+    if (sm_op_slot(x->op, key) < 0 && says_nothing(x, key, named))
+        return SM_OK;
     if (sm_op_slot(x->op, key) < 0 || x->n_args == SM_MAX_SLOTS)
         return SM_FAIL(x->fr->err, SM_UNSUPPORTED, "parameter %s is not known", sm_quote(key, strlen(key)));
     x->arg[x->n_args++] = (sm_pkg_operand){x->row->slot[sm_op_slot(x->op, key)].name, inlined, named};

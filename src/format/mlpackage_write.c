@@ -170,7 +170,8 @@ static sm_status write_manifest(sm_outdir *dir, const sm_package *p, sm_bytes mo
                                   .description = "CoreML Model Weights",
                                   .name = "weights"};
     json_t *root = json_object(), *items = json_object();
-    char root_id[37], id[37], *text = NULL;
+    char root_id[37], id[37], *json = NULL;
+    sm_str text = SM_STR_INIT;
     bool ok = root != NULL && items != NULL && add_item(items, &m, model, root_id) && add_item(items, &w, model, id);
     for (size_t i = 0; i < p->n_items && ok; i++)
         ok = add_item(items, &p->items[i], p->items[i].bytes, id);
@@ -178,11 +179,15 @@ static sm_status write_manifest(sm_outdir *dir, const sm_package *p, sm_bytes mo
          json_object_set_new(root, "rootModelIdentifier", json_string(root_id)) == 0 &&
          json_object_set(root, "itemInfoEntries", items) == 0;
     if (ok)
-        text = json_dumps(root, JSON_INDENT(4) | JSON_SORT_KEYS);
-    sm_status st = text == NULL ? SM_FAIL(err, SM_RESOURCE, "the manifest could not be made: out of memory or text that is "
-                                                            "not UTF-8 in an item")
-                                : write_all(dir, "Manifest.json", text, strlen(text), err);
-    free(text);
+        json = json_dumps(root, JSON_INDENT(4) | JSON_SORT_KEYS);
+    if (json != NULL)
+        sm_str_addf(&text, "%s\n", json);
+    sm_status st = json == NULL || !sm_str_ok(&text)
+                       ? SM_FAIL(err, SM_RESOURCE, "the manifest could not be made: out of memory, or text that is not "
+                                                   "UTF-8 in an item")
+                       : write_all(dir, "Manifest.json", text.p, text.n, err);
+    free(json);
+    sm_str_free(&text);
     json_decref(items);
     json_decref(root);
     return st;

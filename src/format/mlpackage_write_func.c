@@ -5,7 +5,7 @@
  * Operations come in the order of the nodes; what a node needs that has no operation yet (constants, parameters that the
  * graph leaves to their default) is put just before it, in the function's own block, so that nested blocks see it too.
  * Apple's reader wants nearly every parameter spelled out: a default of ops.def becomes a constant, one per value; `?`
- * slots stay away, but for the bias of `linear` and the geometry of `conv`.
+ * slots stay away, but for the bias of `linear`, the geometry of `conv` and the axes of `layer_norm`.
  *
  * Encoded constants become the constexpr op that their encoding names:
  *
@@ -66,9 +66,15 @@ static const char *new_name(func_writer *fw, const char *want) {
     return name != NULL ? name : "";
 }
 
+/* Texts are interned in the graph and have a number for a name there: what they say names them here. */
 static const char *name_of(func_writer *fw, const sm_value *v) {
-    if (fw->name_of[v->id] == NULL)
+    char text[80];
+    if (fw->name_of[v->id] == NULL && v->cst != NULL && v->cst->n_str == 1) {
+        snprintf(text, sizeof text, "text_%.*s", (int)SM_MIN(v->cst->strs[0].n, (size_t)64), v->cst->strs[0].p);
+        fw->name_of[v->id] = new_name(fw, text);
+    } else if (fw->name_of[v->id] == NULL) {
         fw->name_of[v->id] = new_name(fw, v->name == NULL ? "" : v->name);
+    }
     return fw->name_of[v->id];
 }
 
@@ -422,6 +428,17 @@ static const char *conv_ints(func_writer *fw, const sm_node *n, const sm_slot *s
     return default_const(fw, key, key, SM_INT32, 1, dims, v);
 }
 
+/* All axes, which `layer_norm` must be told. */
+static const char *all_axes(func_writer *fw, const sm_node *n) {
+    int32_t v[SM_MAX_RANK];
+    int64_t rank = n->in[0]->type.rank;
+    char key[64];
+    for (int32_t i = 0; i < rank; i++)
+        v[i] = i;
+    snprintf(key, sizeof key, "axes_%" PRId64, rank);
+    return default_const(fw, key, key, SM_INT32, 1, &rank, v);
+}
+
 /* Name of the constant that stands for an absent slot; *out stays NULL when nothing does.  Made at first use. */
 static sm_status default_of(func_writer *fw, const sm_node *n, const sm_slot *s, const char **out) {
     char key[128], label[64];
@@ -432,6 +449,10 @@ static sm_status default_of(func_writer *fw, const sm_node *n, const sm_slot *s,
         return zero_bias(fw, n, out);
     if (n->op == SM_OP_CONV && s->def[0] == 0) {
         *out = conv_ints(fw, n, s);
+        return SM_OK;
+    }
+    if (n->op == SM_OP_LAYER_NORM && strcmp(s->name, "axes") == 0) {
+        *out = all_axes(fw, n);
         return SM_OK;
     }
     if (s->def[0] == 0)
