@@ -68,18 +68,26 @@ static const char *name_of(const sm_node *n) {
     return n->out[0]->name;
 }
 
-static sm_value *linear(sm_lower *l, const char *name, sm_value *x, sm_value *w, sm_value *bias) {
-    /* coremltools spells out a zero bias, and so do we: it is the form every reader has seen. */
-    if (bias == NULL && w != NULL && w->type.rank == 2 && sm_dim_known(w->type.dims[0])) {
-        int64_t n = w->type.dims[0];
-        void *zeros = sm_alloc_n((size_t)n, 4);
-        if (zeros == NULL) {
-            l->b->st = SM_NOMEM(&l->b->err);
-            return NULL;
-        }
-        bias = sm_const_data(l->b, "zero_bias", l->p->act, 1, &n, zeros);
-        sm_free(zeros);
+/* coremltools spells out a zero bias, and so do we: it is the form every reader has seen. */
+static sm_value *zero_bias(sm_lower *l, int64_t n) {
+    for (int i = 0; i < l->n_zero; i++)
+        if (l->zero[i]->type.dims[0] == n)
+            return l->zero[i];
+    void *zeros = sm_alloc_n((size_t)n, 4);
+    if (zeros == NULL) {
+        l->b->st = SM_NOMEM(&l->b->err);
+        return NULL;
     }
+    sm_value *v = sm_const_data(l->b, "zero_bias", l->p->act, 1, &n, zeros);
+    sm_free(zeros);
+    if (v != NULL && l->n_zero < SM_MAX_TABLES)
+        l->zero[l->n_zero++] = v;
+    return v;
+}
+
+static sm_value *linear(sm_lower *l, const char *name, sm_value *x, sm_value *w, sm_value *bias) {
+    if (bias == NULL && w != NULL && w->type.rank == 2 && sm_dim_known(w->type.dims[0]))
+        bias = zero_bias(l, w->type.dims[0]);
     return sm_build(l->b, SM_OP_LINEAR, name, "x", x, "weight", w, "bias", bias, NULL);
 }
 

@@ -34,16 +34,21 @@ typedef struct sm_lower {
     const sm_profile *p;
     sm_layout *layout; /* by old value id */
 
-    sm_dim n;            /* tokens of a call */
-    sm_value *ids;       /* [1, n] int32 */
-    sm_value *mask;      /* [1, 1, n, keys] as given or made: causal */
-    sm_value *past, *kv; /* int32 scalars: positions before and after the call (state form) */
-    sm_value *pos;       /* int32 [n]: positions of the call's tokens */
-    sm_value *key_pos;   /* int32 [keys]: positions of the keys that scores are over; made on demand */
+    sm_dim n;              /* tokens of a call */
+    sm_value *ids;         /* [1, n] int32 */
+    sm_value *mask;        /* [1, 1, n, keys] as given or made: causal */
+    sm_value *past, *kv;   /* int32 scalars: positions before and after the call (state form) */
+    sm_value *past1, *kv1; /* the same as vectors of one element */
+    sm_value *begin, *end; /* state form: bounds of slot at_slot's new columns; end also bounds its keys */
+    int at_slot;
+    sm_value *pos;     /* int32 [n]: positions of the call's tokens */
+    sm_value *key_pos; /* int32 [keys]: positions of the keys that scores are over; made on demand */
     sm_rope_table rope[SM_MAX_TABLES];
     int n_rope;
     sm_window_mask window[SM_MAX_TABLES];
     int n_window;
+    sm_value *zero[SM_MAX_TABLES]; /* zero biases, one a width */
+    int n_zero;
 
     sm_kv_slot slot[SM_MAX_SLOTS_KV];
     int n_slots;

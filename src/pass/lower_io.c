@@ -63,6 +63,9 @@ static void state_interface(sm_lower *l) {
     sm_value *n = extent(l, l->ids, 1);
     l->past = sm_build(l->b, SM_OP_SUB, "past", "x", l->kv, "y", n, NULL);
     l->pos = range(l, l->past, l->kv);
+    sm_value *axis = sm_const_i32s(l->b, (int32_t[]){0}, 1);
+    l->past1 = sm_build(l->b, SM_OP_EXPAND_DIMS, NULL, "x", l->past, "axes", axis, NULL);
+    l->kv1 = sm_build(l->b, SM_OP_EXPAND_DIMS, NULL, "x", l->kv, "axes", axis, NULL);
     for (int w = 0; w < 2; w++)
         l->cache[w] = sm_build(l->b, SM_OP_READ_STATE, NULL, "input", l->cache_in[w], NULL);
 }
@@ -141,41 +144,37 @@ sm_value *sm_lower_mask(sm_lower *l, int64_t window) {
 }
 
 /* ------------------------------------------------------------------ caches */
-/* [slot, :, :, 0..end) of a [slots, 1, heads, ctx, d] cache as [1, heads, end, d]; end NULL: all. */
+/* [slot, :, :, 0..end) of a [slots, 1, heads, ctx, d] cache as [1, heads, end, d]; end NULL: all positions. */
 static sm_value *cache_slot(sm_lower *l, sm_value *cache, int slot, sm_value *end) {
     static const bool squeeze[5] = {true, false, false, false, false};
     bool open[5] = {false, true, true, end == NULL, true};
     int32_t begin[5] = {slot, 0, 0, 0, 0}, stop[5] = {slot + 1, 0, 0, 0, 0};
-    sm_value *to;
-    if (end == NULL) {
-        to = sm_const_i32s(l->b, stop, 5);
-    } else {
-        static const int32_t axis0 = 0;
-        sm_value *e = sm_build(l->b, SM_OP_EXPAND_DIMS, NULL, "x", end, "axes", sm_const_i32s(l->b, &axis0, 1), NULL);
-        sm_value *parts[3] = {sm_const_i32s(l->b, stop, 3), e, sm_const_i32s(l->b, stop + 4, 1)};
-        to = sm_build_list(l->b, SM_OP_CONCAT, NULL, parts, 3, "axis", sm_const_i32(l->b, 0), NULL);
-    }
-    return sm_build(l->b, SM_OP_SLICE_BY_INDEX, NULL, "x", cache, "begin", sm_const_i32s(l->b, begin, 5), "end", to,
-                    "end_mask", sm_const_bools(l->b, open, 5), "squeeze_mask", sm_const_bools(l->b, squeeze, 5), NULL);
+    return sm_build(l->b, SM_OP_SLICE_BY_INDEX, NULL, "x", cache, "begin", sm_const_i32s(l->b, begin, 5), "end",
+                    end != NULL ? end : sm_const_i32s(l->b, stop, 5), "end_mask", sm_const_bools(l->b, open, 5),
+                    "squeeze_mask", sm_const_bools(l->b, squeeze, 5), NULL);
+}
+
+/* Bounds of a slot's new columns, shared by keys and values: [slot, 0, 0, past, 0], [slot + 1, 0, 0, kv, 0]. */
+static void slot_bounds(sm_lower *l, int slot) {
+    if (l->begin != NULL && l->at_slot == slot)
+        return;
+    sm_value *axis = sm_const_i32(l->b, 0), *zero = sm_const_i32s(l->b, (int32_t[]){0}, 1);
+    sm_value *from[3] = {sm_const_i32s(l->b, (int32_t[]){slot, 0, 0}, 3), l->past1, zero};
+    sm_value *to[3] = {sm_const_i32s(l->b, (int32_t[]){slot + 1, 0, 0}, 3), l->kv1, zero};
+    l->begin = sm_build_list(l->b, SM_OP_CONCAT, NULL, from, 3, "axis", axis, NULL);
+    l->end = sm_build_list(l->b, SM_OP_CONCAT, NULL, to, 3, "axis", axis, NULL);
+    l->at_slot = slot;
 }
 
 static sm_value *store_state(sm_lower *l, int which, int slot, sm_value *x) {
-    static const int32_t axis0 = 0;
     static const bool squeeze[5] = {true, false, false, false, false}, open[5] = {false, true, true, false, true};
-    int32_t at[3] = {slot, 0, 0}, stop[3] = {slot + 1, 0, 0};
-    sm_value *zero = sm_const_i32s(l->b, (int32_t[]){0}, 1), *axis = sm_const_i32(l->b, 0);
-    sm_value *ax = sm_const_i32s(l->b, &axis0, 1);
-    sm_value *p = sm_build(l->b, SM_OP_EXPAND_DIMS, NULL, "x", l->past, "axes", ax, NULL);
-    sm_value *e = sm_build(l->b, SM_OP_EXPAND_DIMS, NULL, "x", l->kv, "axes", ax, NULL);
-    sm_value *from[3] = {sm_const_i32s(l->b, at, 3), p, zero}, *to[3] = {sm_const_i32s(l->b, stop, 3), e, zero};
-    sm_value *begin = sm_build_list(l->b, SM_OP_CONCAT, NULL, from, 3, "axis", axis, NULL);
-    sm_value *end = sm_build_list(l->b, SM_OP_CONCAT, NULL, to, 3, "axis", axis, NULL);
+    slot_bounds(l, slot);
     sm_value *y = sm_build(l->b, SM_OP_SLICE_UPDATE, NULL, "x", l->cache[which], "update", sm_lower_cast(l, x, SM_FP16),
-                           "begin", begin, "end", end, "end_mask", sm_const_bools(l->b, open, 5), "squeeze_mask",
+                           "begin", l->begin, "end", l->end, "end_mask", sm_const_bools(l->b, open, 5), "squeeze_mask",
                            sm_const_bools(l->b, squeeze, 5), NULL);
     sm_build(l->b, SM_OP_WRITE_STATE, NULL, "input", l->cache_in[which], "data", y, NULL);
     l->cache[which] = sm_build(l->b, SM_OP_READ_STATE, NULL, "input", l->cache_in[which], NULL);
-    return sm_lower_cast(l, cache_slot(l, l->cache[which], slot, l->kv), l->p->act);
+    return sm_lower_cast(l, cache_slot(l, l->cache[which], slot, l->end), l->p->act);
 }
 
 sm_value *sm_lower_store(sm_lower *l, int which, int slot, sm_value *x) {

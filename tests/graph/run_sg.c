@@ -10,9 +10,10 @@
  * Both sides are read, verified and printed without names, so that they may be written briefly; after `infer` the text
  * itself must be equal, for extents that are written down are never believed.  Every printed program must also read back
  * to the same text.  `// error: words` instead of `// expect:` wants a failure whose message has
- * those words.  One file is one test case: TAP on stdout.  `run_sg -p PASS FILE` prints what a pass makes of a program,
- * for writing expectations.
+ * those words.  One file is one test case: TAP on stdout.  `run_sg DIR` runs every .sg file of a folder; `run_sg -p PASS
+ * FILE` prints what a pass makes of a program, for writing expectations.
  */
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,20 +174,34 @@ static int print_pass(const char *name, const char *path) {
     return st != SM_OK;
 }
 
+static int is_test(const struct dirent *d) {
+    return strcmp(sm_path_ext(d->d_name), ".sg") == 0;
+}
+
 int main(int argc, char **argv) {
+    struct dirent **files;
     int failed = 0;
     if (argc == 4 && strcmp(argv[1], "-p") == 0)
         return print_pass(argv[2], argv[3]);
-    printf("TAP version 13\n1..%d\n", argc - 1);
-    for (int i = 1; i < argc; i++) {
+    int n = argc == 2 ? scandir(argv[1], &files, is_test, alphasort) : -1;
+    if (n < 0) {
+        fprintf(stderr, "usage: run_sg DIR | run_sg -p PASS FILE\n");
+        return 2;
+    }
+    printf("TAP version 13\n1..%d\n", n);
+    for (int i = 0; i < n; i++) {
         sm_str text = SM_STR_INIT;
         sm_err err = {0};
-        bool ok = sm_file_read(argv[i], 1 << 24, &text, &err) == SM_OK && run_case(sm_str_z(&text), argv[i]);
+        char *path = sm_path_join(argv[1], files[i]->d_name);
+        bool ok = sm_file_read(path, 1 << 24, &text, &err) == SM_OK && run_case(sm_str_z(&text), path);
         if (err.code != SM_OK)
             show("failed", err.msg);
-        printf("%s %d - %s\n", ok ? "ok" : "not ok", i, sm_path_base(argv[i]));
+        printf("%s %d - %s\n", ok ? "ok" : "not ok", i + 1, files[i]->d_name);
         failed += !ok;
         sm_str_free(&text);
+        sm_free(path);
+        free(files[i]);
     }
+    free(files);
     return failed != 0;
 }
