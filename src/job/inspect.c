@@ -204,7 +204,8 @@ static json_t *describe_function(const sm_func *f, json_t *weights, json_t *enc,
     return o;
 }
 
-static json_t *describe_package(const sm_loaded *l, const sm_inspect_opts *o) {
+/* What is written first, then what raising makes of it, which takes the place of what was written. */
+static sm_status describe_package(sm_loaded *l, const char *path, const sm_inspect_opts *o, json_t **out, sm_err *err) {
     json_t *j = json_object(), *enc = json_object(), *meta = json_object(), *weights = json_array();
     json_t *funcs = json_array(), *items = json_array();
     const sm_package *p = l->pkg;
@@ -216,11 +217,12 @@ static json_t *describe_package(const sm_loaded *l, const sm_inspect_opts *o) {
     put_text(j, "default_function", p->default_function);
     put_int(j, "weight_bytes", (int64_t)p->weight_bytes);
     put_int(j, "model_bytes", (int64_t)p->model_bytes);
-    for (int i = 0; i < l->n_written && seen; i++)
+    for (int i = 0; i < l->graph->n_funcs && seen; i++)
         json_array_append_new(funcs, describe_function(l->graph->funcs[i], weights, enc, seen));
     sm_free(seen);
     json_object_set_new(j, "functions", funcs);
     json_object_set_new(j, "encodings", enc);
+    sm_status st = sm_loaded_raise(l, path, err);
     put_runtime(j, l);
     if (l->pkg_ctx > 0)
         put_int(j, "context", l->pkg_ctx);
@@ -237,7 +239,8 @@ static json_t *describe_package(const sm_loaded *l, const sm_inspect_opts *o) {
         json_object_set_new(j, "weights", weights);
     else
         json_decref(weights);
-    return j;
+    *out = j;
+    return st;
 }
 
 /* ------------------------------------------------------------------ the same for people */
@@ -298,13 +301,28 @@ static sm_status print_graphs(const sm_loaded *l, sm_str *out, sm_err *err) {
         return SM_FAIL(err, SM_UNSUPPORTED, "there is no graph to print: %s", l->why);
     if (!l->pkg)
         return sm_func_print(l->func, &po, out, err);
-    for (int i = 0; i < l->n_written; i++)
+    for (int i = 0; i < l->graph->n_funcs; i++)
         SM_TRY(sm_func_print(l->graph->funcs[i], &po, out, err));
     return SM_OK;
 }
 
+static sm_status describe(sm_loaded *l, const char *path, const sm_inspect_opts *o, json_t **out, sm_err *err) {
+    sm_str graph = SM_STR_INIT;
+    sm_status st = SM_OK;
+    if (o->graph)
+        st = print_graphs(l, &graph, err);
+    if (st == SM_OK && l->pkg)
+        st = describe_package(l, path, o, out, err);
+    else if (st == SM_OK)
+        *out = describe_checkpoint(l, o);
+    if (st == SM_OK && o->graph)
+        json_object_set_new(*out, "graph", text_of((sm_sv){sm_str_z(&graph), graph.n}));
+    sm_str_free(&graph);
+    return st;
+}
+
 sm_status sm_inspect(const char *path, const sm_inspect_opts *o, sm_str *out, sm_err *err) {
-    sm_load_opts lo = {.graph_optional = true};
+    sm_load_opts lo = {.graph_optional = true, .as_written = true};
     sm_loaded *l = NULL;
     json_t *j = NULL;
     sm_status st;
@@ -313,16 +331,7 @@ sm_status sm_inspect(const char *path, const sm_inspect_opts *o, sm_str *out, sm
         st = print_graphs(l, out, err);
         goto done;
     }
-    j = l->pkg ? describe_package(l, o) : describe_checkpoint(l, o);
-    if (o->graph) {
-        sm_str text = SM_STR_INIT;
-        st = print_graphs(l, &text, err);
-        if (st == SM_OK)
-            json_object_set_new(j, "graph", text_of((sm_sv){sm_str_z(&text), text.n}));
-        sm_str_free(&text);
-        if (st != SM_OK)
-            goto done;
-    }
+    SM_TRY_DONE(describe(l, path, o, &j, err));
     if (o->json) {
         char *text = json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
         sm_str_adds(out, text ? text : "");

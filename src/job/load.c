@@ -156,24 +156,25 @@ static void raised_facts(sm_loaded *l, const sm_raised *r) {
         l->info.vocab = (int32_t)t->dims[1];
 }
 
-static sm_status load_package(sm_loaded *l, const char *path, const sm_load_opts *o, sm_err *err) {
-    SM_TRY(sm_mlpackage_read(path, &l->pkg, err));
-    l->graph = l->pkg->graph;
-    l->n_written = l->graph->n_funcs;
-    l->format = "mlpackage";
-    package_facts(l);
-    if (o->text_only)
-        return SM_OK;
+sm_status sm_loaded_raise(sm_loaded *l, const char *path, sm_err *err) {
+    sm_raised raised = {0};
     sm_func *f = sm_graph_func(l->graph, l->pkg->default_function);
     if (!f)
         return SM_FAIL(err, SM_BADINPUT, "%s: its default function '%s' is missing", path, l->pkg->default_function);
-    sm_raised raised = {0};
     SM_TRY(sm_pipeline_raise(f, &l->func, &raised, err));
     if (l->func)
         raised_facts(l, &raised);
     else
         snprintf(l->why, sizeof l->why, "%s", raised.why);
     return SM_OK;
+}
+
+static sm_status load_package(sm_loaded *l, const char *path, const sm_load_opts *o, sm_err *err) {
+    SM_TRY(sm_mlpackage_read(path, &l->pkg, err));
+    l->graph = l->pkg->graph;
+    l->format = "mlpackage";
+    package_facts(l);
+    return o->text_only || o->as_written ? SM_OK : sm_loaded_raise(l, path, err);
 }
 
 /* ------------------------------------------------------------------ */

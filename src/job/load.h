@@ -39,7 +39,6 @@ typedef struct sm_loaded {
     sm_checkpoint *ckpt; /* GGUF; NULL for packages */
     sm_package *pkg;     /* lives in graph; NULL for checkpoints */
     sm_graph *graph;     /* of func, and of the package; NULL when only text was asked for */
-    int n_written;       /* the first so many functions of graph are a package's own; later ones were made of them */
     sm_func *func;       /* row form; NULL when it could not be made: then why says what stood in the way */
     char why[768];
     sm_checkpoint *vocab; /* tokenizer's file when it is not ckpt */
@@ -54,11 +53,14 @@ typedef struct sm_loaded {
 typedef struct sm_load_opts {
     const char *tokenizer; /* another file to take the vocabulary from */
     bool text_only;        /* tokenizer only */
+    bool as_written;       /* a package's functions stay as written; sm_loaded_raise makes func */
     bool graph_optional;   /* an architecture without family is no failure: func NULL and why */
 } sm_load_opts;
 
 sm_status sm_load(const char *path, const sm_load_opts *o, sm_loaded **out, sm_err *err);
 void sm_loaded_free(sm_loaded **l); /* NULL-safe, nulls */
+/* Finds the row form of a package loaded as written: func, or why not.  Its functions as written are gone then. */
+sm_status sm_loaded_raise(sm_loaded *l, const char *path, sm_err *err);
 /* SM_UNSUPPORTED with the reason when there is nothing that the engine can run. */
 sm_status sm_loaded_runnable(const sm_loaded *l, const char *path, sm_err *err);
 sm_status sm_loaded_tokenizer(const sm_loaded *l, const char *path, sm_err *err); /* SM_BADINPUT when there is none */

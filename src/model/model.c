@@ -80,7 +80,7 @@ static sm_status build(sm_mb *m, sm_graph *g, const struct family *fam, sm_err *
     sm_func *f;
     SM_TRY(sm_func_new(g, "main", 0, &f, err));
     sm_build_start(&m->b, f);
-    sm_dim t = sm_dim_symbol(g, "t", 1, -1), r = sm_dim_symbol(g, "r", 1, -1);
+    sm_dim t = sm_dim_symbol(g, "t", 1, -1), r = sm_dim_symbol(g, "r", 0, -1);
     sm_type rows = {.kind = SM_V_TENSOR, .dtype = SM_INT32, .rank = 1, .dims = {t}};
     m->ids = sm_build_input(&m->b, "ids", rows);
     m->pos = sm_build_input(&m->b, "pos", rows);
