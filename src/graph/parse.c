@@ -551,7 +551,7 @@ static sm_status bare_literal(parser *p, char kind, sm_value **out) {
 static sm_status read_operand(parser *p, const scope *s, char kind, sm_value **out) {
     sm_lex *l = &p->l;
     const_attrs none = {0};
-    if (starts_type(l))
+    if (starts_type(l) && !sm_lex_word(l, "batch") && !sm_lex_word(l, "state")) /* these may be names */
         return read_const_value(p, NULL, &none, out);
     bool literal = sm_lex_word(l, "true") || sm_lex_word(l, "false") || sm_lex_word(l, "inf") || sm_lex_word(l, "nan");
     if (l->tok.kind != SM_TOK_NAME && (l->tok.kind != SM_TOK_WORD || literal)) {

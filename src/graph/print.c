@@ -253,9 +253,9 @@ static void put_value(printer *p, const sm_value *v) {
 
 /* ---- constants ---- */
 
-/* Does this constant stand in place in this slot? */
+/* Does this constant stand in place in a slot of this kind (0: a result of a block, which has a name)? */
 static bool in_place(const printer *p, const sm_value *v, char kind) {
-    if (p->o.mil || v->cst == NULL || !has_data(v) || !is_plain(v) || numel(v) > 16 || numel(v) == 0)
+    if (kind == 0 || p->o.mil || v->cst == NULL || !has_data(v) || !is_plain(v) || numel(v) > 16 || numel(v) == 0)
         return false;
     return kind != 't' || v->type.rank == 0 || sm_is_int(v->type.dtype);
 }

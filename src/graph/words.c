@@ -13,9 +13,7 @@ bool sm_text_word_char(char c) {
 }
 
 bool sm_text_plain_name(sm_sv name) {
-    static const char *const taken[] = {"true",  "false", "inf",  "nan",   "tensor", "state",    "batch", "const",
-                                        "block", "dict",  "list", "tuple", "func",   "BLOBFILE", "HEX",   "EXTERN",
-                                        "RANDOM"};
+    static const char *const taken[] = {"true", "false", "inf", "nan", "tensor"};
     if (name.n == 0 || (name.p[0] >= '0' && name.p[0] <= '9') || name.p[0] == '.' || name.p[0] == ':')
         return false;
     for (size_t i = 0; i < name.n; i++)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Fuzzes one file reader with clang's libFuzzer under the address and undefined-behaviour sanitizers.
 #
-#   tests/fuzz/run.sh gguf [SECONDS]     default 60
+#   tests/fuzz/run.sh gguf|miltext [SECONDS]     default 60
 #
-# Starts from corpus_NAME/ (made by make_NAME_seeds.py), keeps what it learns in $BUILD/fuzz/NAME, and leaves an input
+# Starts from corpus_NAME/, keeps what it learns in $BUILD/fuzz/NAME, and leaves an input
 # that breaks the reader there too.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -12,8 +12,9 @@ seconds=${2:-60}
 work=${BUILD:-build}/fuzz/$name
 case $name in
 gguf) sources=$(ls src/base/*.c src/tensor/*.c src/format/gguf_*.c) ;;
+miltext) sources=$(ls src/base/*.c src/tensor/*.c src/graph/*.c) ;;
 *)
-    echo "run.sh: unknown target '$name': wanted gguf" >&2
+    echo "run.sh: unknown target '$name': wanted gguf or miltext" >&2
     exit 2
     ;;
 esac
