@@ -54,7 +54,7 @@ for page in $pages; do
         [ -e "$(dirname "$page")/$link" ] || complain "$page: link to $link leads nowhere"
     done
     # `room/file.c` is under src/; the rest is from the root.
-    for path in $(grep -o '`[a-z0-9_./-]*\.\(c\|h\|def\|py\|sh\|proto\)`' "$page" | tr -d '`' | sort -u); do
+    for path in $(grep -o '`[a-z0-9_./-]*[a-z0-9_]\.\(c\|h\|def\|py\|sh\|proto\)`' "$page" | tr -d '`' | sort -u); do
         [ -e "$path" ] || [ -e "src/$path" ] || [ -n "$(find src tests tools include -name "${path##*/}" -path "*$path")" ] ||
             complain "$page: there is no $path"
     done
