@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * template.h: chat templates: the part of the Jinja language that they are written in.
+ *
+ * Whitespace as Hugging Face has it: trim_blocks and lstrip_blocks on, one trailing newline of the template dropped;
+ * `tojson` as json.dumps(x, ensure_ascii=False).  Output is byte for byte that of Python's jinja2.
+ *
+ * There are: {{ }}, {% if for set break continue generation raw %}, {# #}, whitespace signs; all operators, literals,
+ * slices, conditional expressions; `loop`, namespace(), range(), dict(), raise_exception(); filters, tests and string,
+ * list and dict methods in tmpl_filter.c and tmpl_call.c.  Anything else of Jinja (macro, call, include, ...) is
+ * refused with SM_UNSUPPORTED, naming line and construct.  SM_BADINPUT: a template that is not Jinja, an operation on
+ * the wrong type, raise_exception.  SM_RESOURCE: one of the limits below.
+ *
+ *     json_t *context = json_pack("{s:o, s:b, s:s}", "messages", messages, "add_generation_prompt", 1, "bos_token", b);
+ *     SM_TRY(sm_template_render(t, context, &text, err));
+ *
+ * Threads: a parsed template is immutable; any number of threads render it.
+ */
+#ifndef SM_TEMPLATE_H
+#define SM_TEMPLATE_H
+
+#include <jansson.h>
+
+#include "base/err.h"
+#include "base/str.h"
+
+enum {
+    SM_TEMPLATE_SOURCE_BYTES = 1 << 20, /* of a template */
+    SM_TEMPLATE_DEPTH = 200,            /* of nested expressions and blocks, of nested values */
+    SM_TEMPLATE_STEPS = 20 << 20,       /* evaluated nodes */
+    SM_TEMPLATE_WORK_BYTES = 512 << 20, /* values made while rendering */
+    SM_TEMPLATE_OUTPUT_BYTES = 128 << 20,
+};
+
+typedef struct sm_template sm_template;
+
+sm_status sm_template_parse(sm_sv text, sm_template **out, sm_err *err); /* text is copied */
+void sm_template_free(sm_template **t);                                  /* NULL-safe, nulls */
+
+/* Appends to *out.  `context` is a JSON object: the variables by name; borrowed for the call. */
+sm_status sm_template_render(const sm_template *t, const json_t *context, sm_str *out, sm_err *err);
+
+#endif
