@@ -135,6 +135,8 @@ sm_status ref_take_results(sm_exe *e, const ref_block *b, ref_val *out, sm_err *
 static void drop_all(sm_exe *e) {
     for (uint32_t i = 0; i < e->n_values; i++)
         ref_drop(&e->val[i]);
+    for (int i = 0; i < e->f->body->n_in; i++)
+        ref_drop(&e->held[i]);
 }
 
 /* Runs the body over inputs that are in the table; out[] has one entry per function output. */
@@ -146,7 +148,6 @@ static sm_status run_body(sm_exe *e, ref_val *out, sm_err *err) {
         drop_all(e);
         sm_err_prefix(err, "function '%s'", e->f->name);
     }
-    e->states = NULL;
     e->batch = NULL;
     return st;
 }
@@ -163,6 +164,39 @@ static sm_status give_outputs(const sm_func *f, const ref_val *v, sm_arrays *out
     return SM_OK;
 }
 
+/* Inputs and states into the table. */
+static sm_status take_inputs(sm_exe *e, const sm_arrays *in, const sm_states *states, sm_err *err) {
+    const sm_block *body = e->f->body;
+    for (int i = 0; i < body->n_in; i++) {
+        const sm_value *v = body->in[i];
+        if (v->type.kind == SM_V_TENSOR)
+            SM_TRY(ref_from_array(&e->val[v->id], sm_arrays_find(in, v->name), v->type.dtype, err));
+        else if (v->type.kind == SM_V_STATE && states != NULL)
+            SM_TRY(ref_from_array(&e->held[i], sm_arrays_find(&states->a, v->name), v->type.dtype, err));
+    }
+    return SM_OK;
+}
+
+/* Every state is made before any changes, so that a call happens whole or not at all. */
+static sm_status give_states(const sm_exe *e, sm_states *states, sm_err *err) {
+    const sm_block *body = e->f->body;
+    sm_arrays next = {0};
+    sm_status st = SM_OK;
+    for (int i = 0; i < body->n_in && st == SM_OK; i++) {
+        if (e->held[i].p == NULL)
+            continue;
+        sm_array *a = sm_arrays_add(&next);
+        st = a == NULL ? SM_NOMEM(err) : ref_to_array(a, body->in[i]->name, &e->held[i], err);
+    }
+    for (size_t i = 0; i < next.n && st == SM_OK; i++) {
+        sm_array *a = sm_arrays_find(&states->a, next.v[i].name), old = *a;
+        *a = next.v[i];
+        next.v[i] = old;
+    }
+    sm_arrays_free(&next);
+    return st;
+}
+
 static sm_status run_as_written(sm_exe *e, const sm_arrays *in, sm_states *states, sm_arrays *out, sm_err *err) {
     const sm_block *body = e->f->body;
     sm_binding b = {0};
@@ -171,17 +205,12 @@ static sm_status run_as_written(sm_exe *e, const sm_arrays *in, sm_states *state
     SM_TRY_DONE(r == NULL ? SM_NOMEM(err) : SM_OK);
     SM_TRY_DONE(sm_call_bind(e->f, in, &b, err));
     SM_TRY_DONE(states == NULL ? SM_OK : sm_call_states(e->f, states, err));
-    for (int i = 0; i < body->n_in; i++) {
-        const sm_value *v = body->in[i];
-        if (v->type.kind == SM_V_TENSOR)
-            SM_TRY_DONE(ref_from_array(&e->val[v->id], sm_arrays_find(in, v->name), v->type.dtype, err));
-    }
-    e->states = states;
+    SM_TRY_DONE(take_inputs(e, in, states, err));
     SM_TRY_DONE(run_body(e, r, err));
     SM_TRY_DONE(give_outputs(e->f, r, out, err));
+    SM_TRY_DONE(give_states(e, states, err));
 done:
-    if (st != SM_OK)
-        drop_all(e);
+    drop_all(e);
     for (int i = 0; r != NULL && i < body->n_out; i++)
         ref_drop(&r[i]);
     sm_free(r);
@@ -232,7 +261,7 @@ static void ref_free(sm_exe **exe) {
     sm_exe *e = *exe;
     if (e == NULL)
         return;
-    if (e->val != NULL)
+    if (e->val != NULL && e->held != NULL)
         drop_all(e);
     ref_const_free(e);
     for (int i = 0; i < e->n_kv; i++) {
@@ -241,6 +270,7 @@ static void ref_free(sm_exe **exe) {
     }
     sm_free(e->kv);
     sm_free(e->val);
+    sm_free(e->held);
     sm_pool_free(&e->pool);
     sm_arena_free(&e->arena);
     sm_free(e);
@@ -303,9 +333,12 @@ static sm_status ref_compile(const sm_func *f, const sm_limits *lim, sm_exe **ou
     sm_status st;
     e->arena = sm_arena_new();
     e->val = sm_alloc_n(e->n_values, sizeof *e->val);
+    e->held = sm_alloc_n((size_t)f->body->n_in, sizeof *e->held);
     e->cst = sm_alloc_n(e->n_values, sizeof *e->cst);
     e->recoded = sm_alloc_n(e->n_values, sizeof *e->recoded);
-    SM_TRY_DONE(e->arena == NULL || e->val == NULL || e->cst == NULL || e->recoded == NULL ? SM_NOMEM(err) : SM_OK);
+    SM_TRY_DONE(e->arena == NULL || e->val == NULL || e->held == NULL || e->cst == NULL || e->recoded == NULL
+                    ? SM_NOMEM(err)
+                    : SM_OK);
     SM_TRY_DONE(sm_pool_new(e->lim.n_threads, &e->pool, err));
     SM_TRY_DONE(ref_plan(e, err));
     SM_TRY_DONE(sm_func_is_rows(f) ? make_kv(e, err) : SM_OK);

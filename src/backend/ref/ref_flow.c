@@ -2,34 +2,42 @@
  *
  * ref_flow.c: states and nested blocks.
  *
- * States are held as callers see them: arrays of the declared dtype, floats unrounded in FP32 (backend.h).
+ * During a run a state is a value like any other (e->held), so that reading and writing it shares elements; the caller's
+ * arrays are read before and written after a run that succeeds (ref.c).
  */
 #include <string.h>
 
 #include "backend/ref/ref_int.h"
 
-static sm_status state_of(ref_call *c, sm_array **out) {
+static sm_status state_of(ref_call *c, ref_val **out) {
     const sm_value *v = sm_arg(c->node, "input");
-    *out = v == NULL || c->e->states == NULL ? NULL : sm_arrays_find(&c->e->states->a, v->name);
-    return *out == NULL ? SM_FAIL(c->err, SM_BADINPUT, "there is no such state") : SM_OK;
+    const sm_block *body = c->e->f->body;
+    *out = NULL;
+    for (int i = 0; i < body->n_in; i++)
+        if (body->in[i] == v && c->e->held[i].p != NULL)
+            *out = &c->e->held[i];
+    return *out != NULL ? SM_OK : SM_FAIL(c->err, SM_BADINPUT, "there is no such state");
 }
 
 sm_status ref_read_state(ref_call *c) {
-    sm_array *a;
-    SM_TRY(state_of(c, &a));
-    return ref_from_array(ref_out(c, 0), a, sm_arg(c->node, "input")->type.dtype, c->err);
+    ref_val *state = NULL;
+    SM_TRY(state_of(c, &state));
+    ref_share(ref_out(c, 0), state);
+    return SM_OK;
 }
 
 sm_status ref_write_state(ref_call *c) {
     const ref_val *x = ref_in(c, "data");
-    sm_array *a, next;
-    SM_TRY(state_of(c, &a));
-    if (x->rank != a->rank || memcmp(x->dims, a->dims, sizeof x->dims[0] * (size_t)x->rank) != 0 ||
-        sm_call_dtype(x->dtype) != a->dtype)
-        return SM_FAIL(c->err, SM_BADINPUT, "the data does not have the type of state '%s'", a->name);
-    SM_TRY(ref_to_array(&next, a->name, x, c->err));
-    sm_array_free(a);
-    *a = next;
+    ref_val *state = NULL, before;
+    SM_TRY(state_of(c, &state));
+    if (x->rank != state->rank || memcmp(x->dims, state->dims, sizeof x->dims[0] * (size_t)x->rank) != 0 ||
+        sm_call_dtype(x->dtype) != sm_call_dtype(state->dtype))
+        return SM_FAIL(c->err, SM_BADINPUT, "the data does not have the type of state '%s'",
+                       sm_arg(c->node, "input")->name);
+    before = *state;
+    ref_share(state, x);
+    state->dtype = before.dtype;
+    ref_drop(&before);
     return SM_OK;
 }
 

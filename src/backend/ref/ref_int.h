@@ -118,7 +118,7 @@ struct sm_exe {
     ref_kv *kv;
     int n_kv;
     /* of the run going on: */
-    sm_states *states;
+    ref_val *held; /* by function input: what a state holds now */
     const sm_batch *batch;
 };
 sm_status ref_plan(sm_exe *e, sm_err *err); /* fills e->body (ref_plan.c) */

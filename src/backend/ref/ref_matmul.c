@@ -261,6 +261,8 @@ sm_status ref_matmul(ref_call *c) {
         dims[rank++] = p.n;
     SM_TRY(ref_result(c, 0, x->dtype, rank, dims));
     ref_val *r = ref_out(c, 0);
+    if (r->n == 0)
+        return SM_OK;
     float *px = sm_alloc_n((size_t)(p.m * p.k), sizeof *px), *py = sm_alloc_n((size_t)(p.n * p.k), sizeof *py);
     sm_status st = px == NULL || py == NULL ? SM_NOMEM(c->err) : SM_OK;
     int64_t at = 0;
@@ -268,7 +270,7 @@ sm_status ref_matmul(ref_call *c) {
     ref_walk_init(&w, p.rank, p.dims);
     ref_walk_add(&w, p.xs, 0);
     ref_walk_add(&w, p.ys, 0);
-    for (bool more = r->n > 0 && ref_walk_start(&w); st == SM_OK && more; more = ref_walk_next(&w)) {
+    for (bool more = ref_walk_start(&w); st == SM_OK && more; more = ref_walk_next(&w)) {
         for (int64_t b = 0; st == SM_OK && b < w.inner; b++, at += p.m * p.n) {
             int64_t xo = w.off[0] + b * w.step[0], yo = w.off[1] + b * w.step[1];
             if (!ref_is_float(x)) {

@@ -63,10 +63,10 @@ double ref_elem(const ref_val *v, int64_t i) {
 }
 
 int64_t ref_extent(const ref_val *v, int from, int to) {
-    int64_t n = 1;
+    uint64_t n = 1;
     for (int i = from; i < to; i++)
-        n *= v->dims[i];
-    return n;
+        n *= (uint64_t)v->dims[i];
+    return (int64_t)n;
 }
 
 /* ---- arrays of callers ---- */
@@ -104,11 +104,12 @@ sm_status ref_to_array(sm_array *a, const char *name, const ref_val *v, sm_err *
 
 /* ---- walks ---- */
 
+/* Unsigned: beside an extent of 0 the others may be anything. */
 void ref_strides(int rank, const int64_t *dims, int64_t *out) {
-    int64_t s = 1;
+    uint64_t s = 1;
     for (int i = rank - 1; i >= 0; i--) {
-        out[i] = s;
-        s *= dims[i];
+        out[i] = (int64_t)s;
+        s *= (uint64_t)dims[i];
     }
 }
 
