@@ -84,8 +84,10 @@ static void put_runtime(json_t *o, const sm_loaded *l) {
 }
 
 static void put_tokenizer(json_t *o, const sm_loaded *l) {
-    if (!l->tok)
+    if (!l->tok) {
+        put_text(o, "tokenizer_missing", l->tok_err.msg);
         return;
+    }
     json_t *t = json_object();
     put_text(t, "kind", sm_tokenizer_kind(l->tok));
     put_int(t, "tokens", sm_tokenizer_count(l->tok));

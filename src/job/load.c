@@ -81,7 +81,13 @@ static sm_status load_tokenizer(sm_loaded *l, const sm_load_opts *o, sm_err *err
             return SM_FAIL(err, SM_BADINPUT, "%s: no vocabulary in it", o->tokenizer);
         return SM_OK;
     }
-    return sm_tokenizer_new(c, &l->tok, err);
+    sm_status st = sm_tokenizer_new(c, &l->tok, &l->tok_err);
+    if (st != SM_OK && (st != SM_UNSUPPORTED || o->tokenizer)) {
+        if (err)
+            *err = l->tok_err;
+        return st;
+    }
+    return SM_OK; /* numbers can be computed without text */
 }
 
 /* ------------------------------------------------------------------ GGUF */
@@ -230,6 +236,11 @@ sm_status sm_loaded_runnable(const sm_loaded *l, const char *path, sm_err *err) 
 sm_status sm_loaded_tokenizer(const sm_loaded *l, const char *path, sm_err *err) {
     if (l->tok)
         return SM_OK;
+    if (l->tok_err.code != SM_OK) {
+        if (err)
+            *err = l->tok_err;
+        return l->tok_err.code;
+    }
     SM_FAIL(err, SM_BADINPUT, "%s: it holds no vocabulary", path);
     sm_err_hint(err, "name a GGUF of the same model with --tokenizer");
     return SM_BADINPUT;

@@ -42,7 +42,8 @@ typedef struct sm_loaded {
     sm_func *func;       /* row form; NULL when it could not be made: then why says what stood in the way */
     char why[768];
     sm_checkpoint *vocab; /* tokenizer's file when it is not ckpt */
-    sm_tokenizer *tok;    /* NULL when there is no vocabulary */
+    sm_tokenizer *tok;    /* NULL when there is no vocabulary, or none of a kind that is known here: tok_err */
+    sm_err tok_err;
     sm_model_info info;
     sm_gen_config gen;
     int32_t pkg_ctx, pkg_seq; /* positions a package's caches hold, tokens per call; 0: no package or unknown */
@@ -63,7 +64,7 @@ void sm_loaded_free(sm_loaded **l); /* NULL-safe, nulls */
 sm_status sm_loaded_raise(sm_loaded *l, const char *path, sm_err *err);
 /* SM_UNSUPPORTED with the reason when there is nothing that the engine can run. */
 sm_status sm_loaded_runnable(const sm_loaded *l, const char *path, sm_err *err);
-sm_status sm_loaded_tokenizer(const sm_loaded *l, const char *path, sm_err *err); /* SM_BADINPUT when there is none */
+sm_status sm_loaded_tokenizer(const sm_loaded *l, const char *path, sm_err *err); /* fails as there is none */
 /* The context to run with: what was asked for (0: the model's, at most `usual`, at least `need`), within what the model
  * or package holds.  SM_RESOURCE naming both numbers when it does not fit. */
 sm_status sm_loaded_ctx(const sm_loaded *l, int64_t asked, int64_t usual, int64_t need, int32_t *ctx, sm_err *err);

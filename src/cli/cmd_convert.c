@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cmd_convert.c: smelt convert: a checkpoint becomes a Core ML package, and how each tensor was carried is said.
+ */
+#include <string.h>
+#include <strings.h>
+
+#include "base/log.h"
+#include "cli/cli.h"
+
+typedef struct convert_args {
+    opt_common k;
+    const char *to, *target, *precision, *quant, *units, *kv, *seq, *tokenizer, *ignored;
+    int64_t block, ignored_int;
+    bool dry_run;
+} convert_args;
+
+#define AT(field) offsetof(convert_args, field)
+static const opt convert_opts[] = {
+    {"to", 0, OPT_STR, AT(to), "mlpackage", "what to write; default: what OUT ends in", 0, 0, NULL},
+    {"dry-run", 0, OPT_ON, AT(dry_run), NULL, "do everything but write", 0, 0, NULL},
+    {"target", 0, OPT_STR, AT(target), "iOS18", "oldest system that shall run it; default iOS18", 0, 0, NULL},
+    {"precision", 0, OPT_STR, AT(precision), "fp16", "of activations; default fp16", 0, 0, NULL},
+    {"quant", 0, OPT_STR, AT(quant), "Q",
+     "weights: auto keeps the codes where the package can hold them, keep insists on it, none: fp16, int4, int8; "
+     "default auto",
+     0, 0, NULL},
+    {"block", 0, OPT_INT, AT(block), "N", "weights that share a scale when they are quantized anew; default 32", 1,
+     1 << 20, NULL},
+    {"units", 0, OPT_STR, AT(units), "U", "compute units the design is for: all, cpuAndGPU, cpuOnly; default all", 0, 0,
+     NULL},
+    {"kv", 0, OPT_STR, AT(kv), "state|io", "caches as states, or as inputs and outputs; default state", 0, 0, NULL},
+    {"seq", 0, OPT_STR, AT(seq), "N|1..N", "tokens per call; default 1..ctx, or with --kv io a number", 0, 0, NULL},
+    {"tokenizer", 0, OPT_STR, AT(tokenizer), "PATH", "file to take vocabulary and template from", 0, 0, NULL},
+    {"verify", 0, OPT_STR, AT(ignored), "TEXTFILE", "compare with the source", 0, 0,
+     "compare `smelt eval` of both files"},
+    {"max-kl", 0, OPT_STR, AT(ignored), "X", "for --verify", 0, 0, "compare `smelt eval` of both files"},
+    {"group", 0, OPT_INT, AT(ignored_int), "N", "channels that share a palette", 0, 1 << 20,
+     "use --quant int4 with --block"},
+    {"imatrix", 0, OPT_STR, AT(ignored), "FILE", "importance of weights", 0, 0, "leave it out"},
+    {"functions", 0, OPT_STR, AT(ignored), "NAME:N,..", "several functions", 0, 0,
+     "one flexible function serves all lengths"},
+    {"split", 0, OPT_STR, AT(ignored), "HOW", "several packages", 0, 0, "leave it out: one package is written"},
+    {"surgery", 0, OPT_STR, AT(ignored), "NAME,..", "rewrites", 0, 0, "leave it out"},
+};
+#undef AT
+
+enum { GROUPS_MAX = 256 };
+
+/* Tensors carried the same way. */
+typedef struct group {
+    char from[96], to[96], how[16];
+    int n;
+    double max_error, nmse_worst, max_error16;
+} group;
+
+typedef struct collector {
+    group g[GROUPS_MAX];
+    int n;
+    bool verbose, json;
+    sm_str tensors;
+} collector;
+
+static void json_tensor(sm_str *out, const smelt_tensor_report *t) {
+    sm_str_addf(out, "%s{\"name\":", out->n ? ",\n" : "");
+    json_text(out, t->name, strlen(t->name));
+    sm_str_addf(out, ",\"from\":\"%s\",\"to\":\"%s\",\"how\":\"%s\",\"from_bytes\":%llu,\"to_bytes\":%llu,\"nmse\":",
+                t->from, t->to, t->how, (unsigned long long)t->from_bytes, (unsigned long long)t->to_bytes);
+    json_num(out, t->nmse, 6);
+    sm_str_adds(out, ",\"max_error\":");
+    json_num(out, t->max_error, 6);
+    sm_str_adds(out, ",\"max_error_fp16\":");
+    json_num(out, t->max_error16, 6);
+    sm_str_addc(out, '}');
+}
+
+static void on_tensor(void *ctx, const smelt_tensor_report *t) {
+    collector *c = ctx;
+    int i = 0;
+    while (i < c->n && (strcmp(c->g[i].from, t->from) || strcmp(c->g[i].to, t->to) || strcmp(c->g[i].how, t->how)))
+        i++;
+    if (i == c->n && c->n < GROUPS_MAX) {
+        c->n++;
+        snprintf(c->g[i].from, sizeof c->g[i].from, "%s", t->from);
+        snprintf(c->g[i].to, sizeof c->g[i].to, "%s", t->to);
+        snprintf(c->g[i].how, sizeof c->g[i].how, "%s", t->how);
+    }
+    if (i < c->n) {
+        group *g = &c->g[i];
+        g->n++;
+        g->max_error = SM_MAX(g->max_error, t->max_error);
+        g->max_error16 = SM_MAX(g->max_error16, t->max_error16);
+        g->nmse_worst = SM_MAX(g->nmse_worst, t->nmse);
+    }
+    if (c->json)
+        json_tensor(&c->tensors, t);
+    sm_log(2, "%-40s %s -> %s: %s, NMSE %.2e, largest error %.2e (fp16 %.2e)", t->name, t->from, t->to, t->how, t->nmse,
+           t->max_error, t->max_error16);
+}
+
+/* ------------------------------------------------------------------ options */
+static sm_status refuse(sm_err *err, const char *option, const char *value, const char *wanted) {
+    SM_FAIL(err, SM_UNSUPPORTED, "--%s %s is not supported here yet", option, value);
+    sm_err_hint(err, "supported: %s", wanted);
+    return SM_UNSUPPORTED;
+}
+
+static bool one_of(const char *v, const char *const *list) {
+    for (; *list; list++)
+        if (strcasecmp(v, *list) == 0)
+            return true;
+    return false;
+}
+
+/* "N" or "1..N". */
+static sm_status parse_seq(const char *text, bool fixed, int32_t *out, sm_err *err) {
+    int lo, n = 0, end = 0;
+    if (sscanf(text, "%d..%d%n", &lo, &n, &end) == 2 && text[end] == '\0' && lo == 1 && n >= 1 && !fixed) {
+        *out = n;
+        return SM_OK;
+    }
+    end = 0;
+    if (sscanf(text, "%d%n", &n, &end) != 1 || text[end] != '\0' || n < 1)
+        return refuse(err, "seq", text, fixed ? "a number of tokens per call" : "1..N");
+    if (!fixed)
+        return refuse(err, "seq", text, "1..N with --kv state, or --kv io --seq N");
+    *out = n;
+    return SM_OK;
+}
+
+static sm_status fill_options(const convert_args *a, smelt_convert_options *o, sm_err *err) {
+    static const char *const units[] = {"all", "cpuAndGPU", "cpuOnly", "CPU_AND_GPU", "CPU_ONLY", NULL};
+    static const char *const targets[] = {"iOS18", "macOS15", NULL};
+    static const char *const quants[] = {"auto", "keep", "none", "int4", "int8", NULL};
+    static const char *const kvs[] = {"state", "io", NULL};
+    if (a->to && strcmp(a->to, "mlpackage") != 0)
+        return refuse(err, "to", a->to, "mlpackage");
+    if (a->units && !one_of(a->units, units))
+        return refuse(err, "units", a->units,
+                      "all, cpuAndGPU, cpuOnly; --kv io --seq N gives a package of fixed shapes");
+    if (a->target && !one_of(a->target, targets))
+        return refuse(err, "target", a->target, "iOS18, macOS15");
+    if (a->precision && strcasecmp(a->precision, "fp16") != 0)
+        return refuse(err, "precision", a->precision, "fp16");
+    if (a->quant && !one_of(a->quant, quants))
+        return refuse(err, "quant", a->quant, "auto, keep, none, int4, int8");
+    if (a->kv && !one_of(a->kv, kvs))
+        return refuse(err, "kv", a->kv, "state, io");
+    bool io = a->kv && strcmp(a->kv, "io") == 0;
+    *o = (smelt_convert_options){
+        .size = sizeof *o,
+        .kv = a->kv,
+        .quant = a->quant,
+        .quant_block = (int)a->block,
+        .context = (int32_t)a->k.ctx,
+        .target = a->target,
+        .tokenizer = a->tokenizer,
+        .dry_run = a->dry_run,
+        .progress = !a->k.quiet,
+        .on_tensor = on_tensor,
+    };
+    if (io && !a->seq)
+        return SM_FAIL(err, SM_USAGE,
+                       "--kv io makes a package of fixed shapes: it needs --seq N, the tokens of a call");
+    return a->seq ? parse_seq(a->seq, io, &o->seq, err) : SM_OK;
+}
+
+/* ------------------------------------------------------------------ report */
+static void print_groups(const collector *c, sm_str *out) {
+    for (int i = 0; i < c->n; i++) {
+        const group *g = &c->g[i];
+        sm_str_addf(out, "%5d tensors  %-8s -> %s: %s", g->n, g->from, g->to, g->how);
+        if (g->nmse_worst > 0.0 || g->max_error > 0.0)
+            sm_str_addf(out, ", NMSE up to %.2e, largest error %.2e", g->nmse_worst, g->max_error);
+        else
+            sm_str_adds(out, ", exact");
+        if (g->max_error16 > g->max_error)
+            sm_str_addf(out, " (%.2e with rounding to fp16)", g->max_error16);
+        sm_str_addc(out, '\n');
+    }
+}
+
+static sm_status print_report(const convert_args *a, const smelt_convert_report *r, const collector *c, sm_err *err) {
+    sm_str out = SM_STR_INIT;
+    if (a->k.json) {
+        sm_str_addf(
+            &out,
+            "{\"written\":%s,\"context\":%d,\"specification\":%d,\"from_bytes\":%llu,\"to_bytes\":%llu,"
+            "\"kv_bytes\":%llu,\"same\":%d,\"transcoded\":%d,\"kept\":%d,\"requantized\":%d,\"widened\":%d,\"nmse\":",
+            a->dry_run ? "false" : "true", r->context, r->spec_version, (unsigned long long)r->from_bytes,
+            (unsigned long long)r->to_bytes, (unsigned long long)r->kv_bytes, r->same, r->transcoded, r->kept,
+            r->requantized, r->widened);
+        json_num(&out, r->nmse, 6);
+        sm_str_addf(&out, ",\"peak_rss_bytes\":%llu,\"peak_anon_bytes\":%llu,\"tensors\":[",
+                    (unsigned long long)sm_peak_rss_bytes(), (unsigned long long)sm_peak_anon_bytes());
+        sm_str_add(&out, sm_str_z(&c->tensors), c->tensors.n);
+        sm_str_adds(&out, "]}\n");
+    } else {
+        print_groups(c, &out);
+        sm_str_addf(&out, "%s: %.1f MB of weights (were %.1f MB), specification %d, context %d%s, caches %.1f MB\n",
+                    a->dry_run ? "nothing written" : a->k.pos[1], (double)r->to_bytes / 1e6,
+                    (double)r->from_bytes / 1e6, r->spec_version, r->context,
+                    a->k.ctx > 0 ? "" : " (-c chooses another)", (double)r->kv_bytes / 1e6);
+        sm_log(1, "peak memory %.0f MB, of it not mapped files %.0f MB", (double)sm_peak_rss_bytes() / 1e6,
+               (double)sm_peak_anon_bytes() / 1e6);
+    }
+    sm_status st = sm_str_ok(&c->tensors) ? cli_print(&out, err) : SM_NOMEM(err);
+    sm_str_free(&out);
+    return st;
+}
+
+static sm_status run(void *args, sm_err *err) {
+    convert_args *a = args;
+    smelt_convert_options o;
+    smelt_convert_report r = {0};
+    smelt_error e;
+    if (a->k.n_pos < 2 && !a->dry_run)
+        return SM_FAIL(err, SM_USAGE, "convert: wanted IN OUT");
+    SM_TRY(fill_options(a, &o, err));
+    collector *c = sm_alloc(sizeof *c);
+    if (!c)
+        return SM_NOMEM(err);
+    c->json = a->k.json;
+    o.ctx = c;
+    sm_status st = SM_OK;
+    if (smelt_convert(a->k.pos[0], a->k.n_pos > 1 ? a->k.pos[1] : "", &o, &r, &e) != SMELT_OK)
+        st = cli_fail(&e, err);
+    else
+        st = print_report(a, &r, c, err);
+    sm_str_free(&c->tensors);
+    sm_free(c);
+    return st;
+}
+
+const command cmd_convert = {
+    .name = "convert",
+    .usage = "IN OUT",
+    .summary = "a checkpoint as a Core ML package",
+    .notes =
+        "IN is a GGUF file, OUT a name ending in .mlpackage. For each way that tensors were carried over it prints "
+        "how many there are and the error: transcoded (equal codes and scales), kept (equal codes, scales or "
+        "offsets rounded), re-quantized, widened. -v prints every tensor. -c is the number of positions that the "
+        "package's caches hold; default: what the model was trained for, at most 2048.",
+    .opts = convert_opts,
+    .n_opts = SM_ARRAY_LEN(convert_opts),
+    .size = sizeof(convert_args),
+    .min_pos = 1,
+    .max_pos = 2,
+    .run = run,
+};

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cmd_inspect.c: smelt inspect, smelt knobs: what is in a file, what can be turned.
+ */
+#include <string.h>
+
+#include "cli/cli.h"
+
+typedef struct inspect_args {
+    opt_common k;
+    bool graph, weights;
+} inspect_args;
+
+static const opt inspect_opts[] = {
+    {"graph", 0, OPT_ON, offsetof(inspect_args, graph), NULL, "the program as text", 0, 0, NULL},
+    {"weights", 0, OPT_ON, offsetof(inspect_args, weights), NULL, "every tensor", 0, 0, NULL},
+};
+
+static sm_status run_inspect(void *args, sm_err *err) {
+    inspect_args *a = args;
+    smelt_inspect_options o = {.size = sizeof o, .graph = a->graph, .weights = a->weights, .json = a->k.json};
+    smelt_error e;
+    char *text;
+    size_t n;
+    CLI_TRY(smelt_inspect(a->k.pos[0], &o, &text, &n, &e), &e, err);
+    sm_str out = SM_STR_INIT;
+    sm_str_add(&out, text, n);
+    smelt_free(text);
+    sm_status st = cli_print(&out, err);
+    sm_str_free(&out);
+    return st;
+}
+
+const command cmd_inspect = {
+    .name = "inspect",
+    .usage = "MODEL [--graph] [--weights]",
+    .summary = "what a checkpoint or package holds",
+    .notes = "--graph prints the program: a checkpoint's as smelt runs it, a package's as it is written.",
+    .opts = inspect_opts,
+    .n_opts = SM_ARRAY_LEN(inspect_opts),
+    .size = sizeof(inspect_args),
+    .min_pos = 1,
+    .max_pos = 1,
+    .run = run_inspect,
+};
+
+static sm_status run_knobs(void *args, sm_err *err) {
+    opt_common *k = args;
+    smelt_error e;
+    smelt_knob *knobs;
+    int n;
+    CLI_TRY(smelt_knobs(&knobs, &n, &e), &e, err);
+    sm_str out = SM_STR_INIT;
+    sm_str_adds(&out, k->json ? "[" : "");
+    for (int i = 0; i < n; i++) {
+        if (!k->json) {
+            sm_str_addf(&out, "%-16s %-10s %s\n", knobs[i].name, *knobs[i].value ? knobs[i].value : "-", knobs[i].help);
+            continue;
+        }
+        sm_str_addf(&out, "%s{\"name\":\"%s\",\"value\":", i ? ",\n" : "", knobs[i].name);
+        json_text(&out, knobs[i].value, strlen(knobs[i].value));
+        sm_str_addf(&out, ",\"default\":\"%s\",\"help\":", knobs[i].def);
+        json_text(&out, knobs[i].help, strlen(knobs[i].help));
+        sm_str_addc(&out, '}');
+    }
+    sm_str_adds(&out, k->json ? "]\n" : "");
+    smelt_free(knobs);
+    sm_status st = cli_print(&out, err);
+    sm_str_free(&out);
+    return st;
+}
+
+const command cmd_knobs = {
+    .name = "knobs",
+    .usage = "",
+    .summary = "environment variables that smelt reads, and their values",
+    .size = sizeof(opt_common),
+    .run = run_knobs,
+};

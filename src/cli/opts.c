@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * opts.c: reads command lines by table and prints the tables.
+ *
+ * Long options are --name VALUE or --name=VALUE, short ones -x VALUE or -xVALUE; "--" ends options; a single "-" is not
+ * an option.  A value may start with a dash (-n -1).
+ */
+#include "cli/opts.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const opt common_opts[] = {
+    {"threads", 't', OPT_INT, offsetof(opt_common, threads), "N", "threads; default: one per core", 1, 1024, NULL},
+    {"ctx", 'c', OPT_INT, offsetof(opt_common, ctx), "N", "context length in tokens", 1, 1 << 24, NULL},
+    {"backend", 0, OPT_STR, offsetof(opt_common, backend), "NAME", "what computes: auto, ref, cpu; default auto", 0, 0,
+     NULL},
+    {"json", 0, OPT_ON, offsetof(opt_common, json), NULL, "machine-readable results on stdout", 0, 0, NULL},
+    {"verbose", 'v', OPT_ON, offsetof(opt_common, verbose), NULL, "say more on stderr", 0, 0, NULL},
+    {"quiet", 'q', OPT_ON, offsetof(opt_common, quiet), NULL, "say nothing on stderr but errors", 0, 0, NULL},
+    {"help", 'h', OPT_ON, offsetof(opt_common, help), NULL, "this text", 0, 0, NULL},
+};
+
+static const opt *find_in(const opt *o, size_t n, const char *name, size_t len, char letter) {
+    for (size_t i = 0; i < n; i++) {
+        if (letter ? o[i].letter == letter : strlen(o[i].name) == len && memcmp(o[i].name, name, len) == 0)
+            return &o[i];
+    }
+    return NULL;
+}
+
+/* A command's own option hides a common one of the same name or letter. */
+static const opt *find_opt(const command *c, const char *name, size_t len, char letter) {
+    const opt *o = find_in(c->opts, c->n_opts, name, len, letter);
+    return o ? o : find_in(common_opts, SM_ARRAY_LEN(common_opts), name, len, letter);
+}
+
+static bool takes_value(const opt *o) {
+    return o->kind != OPT_ON && o->kind != OPT_OFF;
+}
+
+static sm_status set_int(const opt *o, const char *text, int64_t *out, sm_err *err) {
+    char *end;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    if (errno || end == text || *end || v < o->lo || v > o->hi)
+        return SM_FAIL(err, SM_USAGE, "--%s: wanted a whole number of %" PRId64 "..%" PRId64 ", found %s", o->name,
+                       o->lo, o->hi, sm_quote(text, strlen(text)));
+    *out = v;
+    return SM_OK;
+}
+
+static sm_status set_num(const opt *o, const char *text, double *out, sm_err *err) {
+    char *end;
+    double v = strtod(text, &end);
+    if (end == text || *end || v != v)
+        return SM_FAIL(err, SM_USAGE, "--%s: wanted a number, found %s", o->name, sm_quote(text, strlen(text)));
+    *out = v;
+    return SM_OK;
+}
+
+static sm_status set(const opt *o, const char *text, int order, void *args, sm_err *err) {
+    void *p = (char *)args + o->at;
+    if (o->later) {
+        SM_FAIL(err, SM_UNSUPPORTED, "--%s is not supported here yet", o->name);
+        sm_err_hint(err, "%s", o->later);
+        return SM_UNSUPPORTED;
+    }
+    switch (o->kind) {
+    case OPT_ON:
+    case OPT_OFF:
+        *(bool *)p = o->kind == OPT_ON;
+        return SM_OK;
+    case OPT_INT:
+        return set_int(o, text, p, err);
+    case OPT_NUM:
+        return set_num(o, text, p, err);
+    case OPT_STR:
+        *(const char **)p = text;
+        return SM_OK;
+    case OPT_STRS: {
+        opt_list *l = p;
+        if (!SM_GROW(l))
+            return SM_NOMEM(err);
+        l->v[l->n++] = (struct opt_str){text, order};
+        return SM_OK;
+    }
+    }
+    return SM_OK;
+}
+
+/* The option that argv[*i] names, its value when it takes one; *i moves over what was read. */
+static sm_status read_option(const command *c, int argc, char **argv, int *i, void *args, sm_err *err) {
+    const char *a = argv[*i], *value = NULL;
+    const opt *o;
+    if (a[1] == '-') {
+        size_t len = strcspn(a + 2, "=");
+        o = find_opt(c, a + 2, len, 0);
+        if (a[2 + len] == '=')
+            value = a + 2 + len + 1;
+    } else {
+        o = find_opt(c, NULL, 0, a[1]);
+        if (o && a[2])
+            value = a + 2;
+    }
+    if (!o) {
+        SM_FAIL(err, SM_USAGE, "%s: unknown option %s", c->name, sm_quote(a, strlen(a)));
+        sm_err_hint(err, "smelt help %s", c->name);
+        return SM_USAGE;
+    }
+    if (takes_value(o) && !value) {
+        if (*i + 1 >= argc)
+            return SM_FAIL(err, SM_USAGE, "--%s: wanted a value (%s), found the end of the line", o->name, o->arg);
+        value = argv[++*i];
+    } else if (!takes_value(o) && value) {
+        return SM_FAIL(err, SM_USAGE, "--%s takes no value, found %s", o->name, sm_quote(value, strlen(value)));
+    }
+    return set(o, value, *i, args, err);
+}
+
+sm_status opts_parse(const command *c, int argc, char **argv, void *args, sm_err *err) {
+    opt_common *k = args;
+    memset(args, 0, c->size);
+    if (c->init)
+        c->init(args);
+    k->pos = sm_alloc_n((size_t)argc + 1, sizeof *k->pos);
+    if (!k->pos)
+        return SM_NOMEM(err);
+    bool options = true;
+    for (int i = 0; i < argc; i++) {
+        if (options && strcmp(argv[i], "--") == 0)
+            options = false;
+        else if (options && argv[i][0] == '-' && argv[i][1])
+            SM_TRY(read_option(c, argc, argv, &i, args, err));
+        else
+            k->pos[k->n_pos++] = argv[i];
+    }
+    if (k->help)
+        return SM_OK;
+    if (k->n_pos < c->min_pos || (c->max_pos >= 0 && k->n_pos > c->max_pos)) {
+        if (k->n_pos < c->min_pos)
+            SM_FAIL(err, SM_USAGE, "%s: wanted %s", c->name, c->usage);
+        else
+            SM_FAIL(err, SM_USAGE, "%s: what is %s for? wanted %s", c->name,
+                    sm_quote(k->pos[c->max_pos], strlen(k->pos[c->max_pos])), c->usage);
+        sm_err_hint(err, "smelt help %s", c->name);
+        return SM_USAGE;
+    }
+    return SM_OK;
+}
+
+void opts_free(const command *c, void *args) {
+    opt_common *k = args;
+    sm_free(k->pos);
+    for (size_t i = 0; i < c->n_opts; i++)
+        if (c->opts[i].kind == OPT_STRS)
+            sm_free(((opt_list *)((char *)args + c->opts[i].at))->v);
+}
+
+/* ------------------------------------------------------------------ help */
+static void print_opt(const opt *o, bool markdown, sm_str *out) {
+    char left[80];
+    size_t n = 0;
+    if (o->letter)
+        n += (size_t)snprintf(left + n, sizeof left - n, "-%c, ", o->letter);
+    n += (size_t)snprintf(left + n, sizeof left - n, "--%s", o->name);
+    if (o->arg)
+        snprintf(left + n, sizeof left - n, " %s", o->arg);
+    if (markdown)
+        sm_str_addf(out, "| `%s` | %s%s |\n", left, o->help, o->later ? " *(not supported here yet)*" : "");
+    else
+        sm_str_addf(out, "  %-28s %s%s\n", left, o->help, o->later ? " (not supported here yet)" : "");
+}
+
+void opts_help(const command *c, bool markdown, sm_str *out) {
+    if (markdown)
+        sm_str_addf(out, "## smelt %s\n\n    smelt %s %s\n\n%s\n", c->name, c->name, c->usage, c->summary);
+    else
+        sm_str_addf(out, "smelt %s %s\n\n%s\n", c->name, c->usage, c->summary);
+    if (c->notes)
+        sm_str_addf(out, "\n%s\n", c->notes);
+    sm_str_adds(out, markdown ? "\n| option | |\n|---|---|\n" : "\nOptions:\n");
+    for (size_t i = 0; i < c->n_opts; i++)
+        print_opt(&c->opts[i], markdown, out);
+    for (size_t i = 0; i < SM_ARRAY_LEN(common_opts); i++) {
+        const opt *o = &common_opts[i];
+        if (!find_in(c->opts, c->n_opts, o->name, strlen(o->name), 0))
+            print_opt(o, markdown, out);
+    }
+    if (markdown)
+        sm_str_adds(out, "\n");
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * opts.h: command lines from tables.
+ *
+ * A command is one table: its options with kind, place in the command's struct and help line.  Parsing, --help and
+ * docs/cli.md (`smelt help --markdown`) all read that table, so that they cannot disagree.  A command's struct starts
+ * with an opt_common, which every command has.
+ *
+ * Values stay in argv: nothing is owned, except the lists (opts_free).
+ */
+#ifndef SM_OPTS_H
+#define SM_OPTS_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+#include "base/str.h"
+
+typedef enum opt_kind {
+    OPT_ON,   /* bool: true when given */
+    OPT_OFF,  /* bool: false when given */
+    OPT_INT,  /* int64_t in lo..hi */
+    OPT_NUM,  /* double */
+    OPT_STR,  /* const char * */
+    OPT_STRS, /* opt_list: may be given again */
+} opt_kind;
+
+typedef struct opt_list {
+    struct opt_str {
+        const char *s;
+        int order; /* place on the command line, to relate options to each other */
+    } * v;
+    size_t n, cap;
+} opt_list;
+
+typedef struct opt {
+    const char *name; /* "temp" for --temp */
+    char letter;      /* 'p' for -p; 0: none */
+    opt_kind kind;
+    size_t at;       /* offset in the command's struct */
+    const char *arg; /* what the help calls the value; NULL for switches */
+    const char *help;
+    int64_t lo, hi;    /* of OPT_INT */
+    const char *later; /* not NULL: known, but not supported here yet; what to do instead */
+} opt;
+
+typedef struct opt_common {
+    bool json, verbose, quiet, help;
+    int64_t threads, ctx; /* 0: not given */
+    const char *backend;
+    const char **pos; /* what is not an option */
+    int n_pos;
+} opt_common;
+
+typedef struct command {
+    const char *name, *usage, *summary;
+    const char *notes; /* further paragraphs of the help; may be NULL */
+    const opt *opts;
+    size_t n_opts, size;  /* size: of the struct */
+    int min_pos, max_pos; /* max_pos < 0: any number */
+    void (*init)(void *args);
+    sm_status (*run)(void *args, sm_err *err);
+} command;
+
+/* args is zeroed, init'ed and filled from argv[0..argc), which starts after the command's name. */
+sm_status opts_parse(const command *c, int argc, char **argv, void *args, sm_err *err);
+void opts_free(const command *c, void *args);
+void opts_help(const command *c, bool markdown, sm_str *out);
+
+#endif
