@@ -261,32 +261,28 @@ int64_t sm_type_numel(const sm_type *t, int64_t cap) {
     return n <= cap ? n : -1;
 }
 
+/* Appends to a bounded text, without heap memory: printing a type cannot fail. */
+static size_t append(char *out, size_t cap, size_t at, const char *s) {
+    size_t n = SM_MIN(strlen(s), cap - 1 - at);
+    memcpy(out + at, s, n);
+    out[at + n] = 0;
+    return at + n;
+}
+
 const char *sm_type_print(const sm_graph *g, const sm_type *t, const int *anon, bool mil, char *out, size_t cap) {
-    sm_str s = SM_STR_INIT;
-    char dim[512];
-    if (t->kind == SM_V_BATCH) {
-        sm_str_adds(&s, "batch");
-    } else {
-        if (t->kind == SM_V_STATE)
-            sm_str_adds(&s, "state<");
-        if (t->rank == 0) {
-            sm_str_adds(&s, sm_dtype_name(t->dtype));
-        } else {
-            sm_str_addf(&s, "tensor<%s, [", sm_dtype_name(t->dtype));
-            for (int i = 0; i < t->rank; i++) {
-                bool plain = !mil || sm_dim_known(t->dims[i]);
-                sm_str_adds(&s, i > 0 ? ", " : "");
-                sm_str_adds(&s, plain ? sm_dim_print_as(g, t->dims[i], anon, dim, sizeof dim) : "?");
-            }
-            sm_str_adds(&s, "]>");
-        }
-        if (t->kind == SM_V_STATE)
-            sm_str_addc(&s, '>');
+    char dim[SM_DIM_TEXT];
+    size_t n = append(out, cap, 0, t->kind == SM_V_BATCH ? "batch" : t->kind == SM_V_STATE ? "state<" : "");
+    if (t->kind == SM_V_BATCH)
+        return out;
+    n = append(out, cap, n, t->rank == 0 ? "" : "tensor<");
+    n = append(out, cap, n, sm_dtype_name(t->dtype));
+    for (int i = 0; i < t->rank; i++) {
+        bool plain = !mil || sm_dim_known(t->dims[i]);
+        n = append(out, cap, n, i == 0 ? ", [" : ", ");
+        n = append(out, cap, n, plain ? sm_dim_print_as(g, t->dims[i], anon, dim, sizeof dim) : "?");
     }
-    size_t n = SM_MIN(s.n, cap - 1);
-    memcpy(out, sm_str_z(&s), n);
-    out[n] = 0;
-    sm_str_free(&s);
+    n = append(out, cap, n, t->rank == 0 ? "" : "]>");
+    append(out, cap, n, t->kind == SM_V_STATE ? ">" : "");
     return out;
 }
 

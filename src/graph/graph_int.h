@@ -29,6 +29,7 @@ enum {
     SM_FN_DEPTH = 8,   /* nesting of functions; deeper ones become a fresh symbol */
     SM_SYM_ELEMS = 64, /* elements of a value that are followed symbolically */
     SM_SYM_FRESH = 8,  /* elements of a run-time value that get symbols of their own */
+    SM_DIM_TEXT = 2560, /* holds the text of any extent (names of symbols have at most 127 characters) */
 };
 
 typedef struct sm_symbol {

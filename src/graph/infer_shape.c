@@ -413,7 +413,7 @@ sm_status sm_infer_range(sm_inf *c) {
     sm_dim *sym = follow ? sm_inf_sym(c, 0, &n) : NULL;
     sm_value_int(step, &s);
     for (int64_t i = 0; sym != NULL && i < n; i++)
-        sym[i] = sm_dim_add(c->g, start->sym[0], i * s);
+        sym[i] = sm_dim_add(c->g, start->sym[0], sm_dim_call(c->g, SM_FN_MUL, i, s));
     return SM_OK;
 }
 

@@ -111,7 +111,7 @@ static bool take_number(sm_sv *s, int64_t *out) {
     int64_t v = 0;
     size_t i = 0;
     for (; i < s->n && is_digit(s->p[i]); i++)
-        if (v > (INT64_C(1) << 50))
+        if (v > (INT64_C(1) << 36)) /* a tenth of what is a number and not a handle, with either sign */
             return false;
         else
             v = v * 10 + (s->p[i] - '0');

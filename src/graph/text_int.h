@@ -7,7 +7,7 @@
 
 #include "graph/graph_int.h"
 
-enum { SM_TYPE_TEXT = 4608 }; /* holds the text of any type */
+enum { SM_TYPE_TEXT = SM_MAX_RANK * SM_DIM_TEXT + 64 }; /* holds the text of any type */
 
 /* ---- words ---- */
 
