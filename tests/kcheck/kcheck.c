@@ -160,14 +160,14 @@ double kc_time(void (*fn)(void *ctx), void *ctx) {
 }
 
 void kc_bench_line(kc *k, const char *name, const char *isa, double ns, double bytes, double flops, double c_ns) {
-    double ratio = c_ns > 0.0 ? c_ns / ns : 1.0;
+    char ratio[32] = "";
+    if (c_ns > 0.0)
+        snprintf(ratio, sizeof ratio, k->json ? ", \"times_c\": %.2f" : "%8.2f x C", c_ns / ns);
     if (k->json)
-        printf("%s  {\"kernel\": \"%s\", \"isa\": \"%s\", \"ns\": %.1f, \"gb_s\": %.2f, \"gflop_s\": %.2f, "
-               "\"times_c\": %.2f}",
+        printf("%s  {\"kernel\": \"%s\", \"isa\": \"%s\", \"ns\": %.1f, \"gb_s\": %.2f, \"gflop_s\": %.2f%s}",
                k->benched ? ",\n" : "", name, isa, ns, bytes / ns, flops / ns, ratio);
     else
-        printf("%-40s %-11s %12.1f ns %8.2f GB/s %9.2f GFLOP/s %8.2f x C\n", name, isa, ns, bytes / ns, flops / ns,
-               ratio);
+        printf("%-40s %-11s %12.1f ns %8.2f GB/s %9.2f GFLOP/s %s\n", name, isa, ns, bytes / ns, flops / ns, ratio);
     k->benched++;
     fflush(stdout);
 }

@@ -53,7 +53,7 @@ void kc_result(kc *k, bool ok, const char *fmt, ...) __attribute__((format(print
 
 /* Best time of one call in ns. */
 double kc_time(void (*fn)(void *ctx), void *ctx);
-/* bytes and flops of one call; c_ns: the same call in plain C, 0 when this is it. */
+/* bytes and flops of one call; c_ns: the same call in plain C, 0 when it was not timed. */
 void kc_bench_line(kc *k, const char *name, const char *isa, double ns, double bytes, double flops, double c_ns);
 
 /* Families; check what `now` replaced, then bench. */

@@ -144,23 +144,23 @@ static void spread_meta(const sm_packed *p, const float *scale, const float *min
     int n = (p->k + p->sub - 1) / p->sub, e = 0;
     float most = 0.0f;
     for (int i = 0; i < n; i++) {
-        most = fmaxf(most, fabsf(scale[i]));
+        most = fabsf(scale[i]) > most ? fabsf(scale[i]) : most;
         if (w->has_min)
-            most = fmaxf(most, fabsf(min[i]));
+            most = fabsf(min[i]) > most ? fabsf(min[i]) : most;
     }
     if (most > 0.0f && isfinite(most))
         frexpf(most, &e);
-    e = e - 15 < -120 ? -105 : e;
+    e = e < -105 ? -105 : e;
+    float up = ldexpf(1.0f, 15 - e), mul = ldexpf(1.0f, e - 15);
     uint8_t *meta = tile + (size_t)w->nb * (size_t)w->code_bytes;
     int subs = w->sub16 ? 2 : 1;
     for (int b = 0; b < w->nb * subs; b++, meta += w->has_min ? 64 : 32) {
         int at = b * (SM_QBLOCK / subs) / p->sub;
         at = at < n ? at : n - 1;
-        put_f16(meta + 2 * lane, ldexpf(scale[at], 15 - e));
+        put_f16(meta + 2 * lane, scale[at] * up);
         if (w->has_min)
-            put_f16(meta + 32 + 2 * lane, ldexpf(min[at], 15 - e));
+            put_f16(meta + 32 + 2 * lane, min[at] * up);
     }
-    float mul = ldexpf(1.0f, e - 15);
     memcpy(meta + 4 * lane, &mul, 4);
 }
 

@@ -268,12 +268,13 @@ static sm_status lower_embed(lower *l, const sm_node *n) {
 static sm_status lower_norm(lower *l, const sm_node *n) {
     const sm_value *x = sm_arg(n, "x");
     double eps;
-    int32_t buf, d = (int32_t)x->type.dims[x->type.rank - 1];
+    int32_t buf;
     const float *gamma;
     sm_step *s;
     SM_TRY(operand(l, n, "x", &buf));
-    if (x->type.rank < 2 || !sm_arg_float(n, "eps", &eps))
+    if (x->type.rank < 2 || row_elems(&x->type) == 0 || !sm_arg_float(n, "eps", &eps))
         return refuse(l, n, "it norms nothing inside a row");
+    int32_t d = (int32_t)x->type.dims[x->type.rank - 1];
     SM_TRY(vector(l, n, "gamma", d, &gamma));
     SM_TRY(make(l, n, cpu_run_norm, &s));
     s->in[0] = buf;
