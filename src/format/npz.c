@@ -23,6 +23,7 @@
 #define MAX_ENTRY ((uint64_t)4 << 30)
 #define MAX_HEADER 65536
 #define DEFLATE_RATIO 1032
+#define END_RECORD 22
 
 /* ------------------------------------------------------------------ .npy headers */
 
@@ -266,9 +267,11 @@ static sm_status read_entry(zip_t *z, zip_uint64_t i, uint64_t file_bytes, sm_ar
 
 sm_status sm_npz_read_mem(const char *name, const void *p, size_t n, sm_arrays *out, sm_err *err) {
     zip_error_t ze;
-    zip_error_init(&ze);
     *out = (sm_arrays){0};
     sm_status st = SM_OK;
+    zip_error_init(&ze);
+    if (n < END_RECORD) /* which libzip takes for an archive to be made */
+        return SM_FAIL(err, SM_BADINPUT, "%s: not a zip archive", name);
     zip_source_t *src = zip_source_buffer_create(p, n, 0, &ze);
     zip_t *z = src == NULL ? NULL : zip_open_from_source(src, ZIP_RDONLY, &ze);
     if (z == NULL) {
@@ -408,6 +411,18 @@ static sm_status write_sorted(const sm_array *const *v, sm_str *headers, size_t 
     return st;
 }
 
+/* libzip deletes an archive without entries instead of writing it: the end record alone. */
+static sm_status write_empty(const char *path, sm_err *err) {
+    static const uint8_t end[END_RECORD] = {'P', 'K', 5, 6};
+    sm_outfile *f = NULL;
+    SM_TRY(sm_outfile_new(path, &f, err));
+    sm_status st = sm_outfile_append(f, end, sizeof end, err);
+    if (st == SM_OK)
+        st = sm_outfile_commit(&f, err);
+    sm_outfile_abandon(&f);
+    return st;
+}
+
 sm_status sm_npz_write(const char *path, const sm_arrays *in, sm_err *err) {
     const sm_array **v = sm_alloc_n(in->n, sizeof *v);
     sm_str *headers = sm_alloc_n(in->n, sizeof *headers);
@@ -419,7 +434,7 @@ sm_status sm_npz_write(const char *path, const sm_arrays *in, sm_err *err) {
     }
     if (st == SM_OK) {
         qsort(v, in->n, sizeof *v, by_name);
-        st = write_sorted(v, headers, in->n, path, err);
+        st = in->n == 0 ? write_empty(path, err) : write_sorted(v, headers, in->n, path, err);
     }
     if (st != SM_OK)
         sm_err_prefix(err, "%s", path);
