@@ -10,6 +10,11 @@ cd "$(dirname "$0")/.."
 smelt=${BUILD:-build}/smelt
 pages="README.md CONTRIBUTING.md $(ls docs/*.md)"
 
+# A | inside a code span would end the cell of a table.
+cli() {
+    "$smelt" help --markdown | sed ':a; s/^\(| `\([^`|\\]\|\\|\)*\)|\([^`]*`\)/\1\\|\3/; ta'
+}
+
 ops() {
     echo '<!-- Made by tools/docs.sh from graph/ops.def. -->'
     echo '# Ops'
@@ -37,7 +42,7 @@ ops() {
 }
 
 if [ "${1:-}" != --check ]; then
-    "$smelt" help --markdown >docs/cli.md
+    cli >docs/cli.md
     ops >docs/ops.md
     exit
 fi
@@ -47,7 +52,7 @@ complain() {
     echo "docs: $*" >&2
     failed=1
 }
-"$smelt" help --markdown | cmp -s - docs/cli.md || complain "docs/cli.md is out of date: tools/docs.sh"
+cli | cmp -s - docs/cli.md || complain "docs/cli.md is out of date: tools/docs.sh"
 ops | cmp -s - docs/ops.md || complain "docs/ops.md is out of date: tools/docs.sh"
 for page in $pages; do
     for link in $(grep -o ']([^)#]*' "$page" | cut -c3- | grep -v '^[a-z]*:' || true); do
