@@ -82,7 +82,8 @@ static double matmul_flops(const costing *c, const sm_node *n) {
         return 2 * out * (numel(c, w) / SM_MAX(axis(c, w, 0), 1));
     case SM_OP_GATED_MLP:
         w = sm_arg(n, "gate");
-        return numel(c, sm_arg(n, "x")) * axis(c, w, 0) * 6 + out / SM_MAX(axis(c, sm_arg(n, "down"), 0), 1) * axis(c, w, 0) * 9;
+        return numel(c, sm_arg(n, "x")) * axis(c, w, 0) * 6 +
+               out / SM_MAX(axis(c, sm_arg(n, "down"), 0), 1) * axis(c, w, 0) * 9;
     case SM_OP_EINSUM:
         return 2 * einsum_macs(c, n);
     default:

@@ -430,8 +430,9 @@ int64_t sm_dim_eval(const sm_graph *g, sm_dim d, const int64_t *sym_value) {
     int64_t sum = l.c;
     for (int t = 0; t < l.n; t++) {
         const sm_symbol *s = &g->priv->syms.v[l.sym[t]];
-        int64_t v = s->fn == SM_FN_NONE ? sym_value[l.sym[t]]
-                                        : fn_of(s->fn, sm_dim_eval(g, s->a, sym_value), sm_dim_eval(g, s->b, sym_value));
+        int64_t v = s->fn == SM_FN_NONE
+                        ? sym_value[l.sym[t]]
+                        : fn_of(s->fn, sm_dim_eval(g, s->a, sym_value), sm_dim_eval(g, s->b, sym_value));
         if (__builtin_mul_overflow(v, l.k[t], &v) || __builtin_add_overflow(sum, v, &sum))
             return SM_DIM_UNKNOWN;
     }

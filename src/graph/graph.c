@@ -214,7 +214,7 @@ bool sm_value_name(sm_func *f, sm_value *v, const char *want) {
     sm_value *yields = p->names.v[i].cst;
     p->names.v[i].cst = NULL;
     p->names.v[i].in_func = true;
-    return yields == NULL || sm_const_name(g, yields, name);
+    return yields == NULL || strcmp(yields->name, name) != 0 || sm_const_name(g, yields, name);
 }
 
 bool sm_value_take_name(sm_func *f, sm_value *v, const char *name) {

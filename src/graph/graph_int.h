@@ -25,10 +25,10 @@ typedef enum sm_dim_fn {
 } sm_dim_fn;
 
 enum {
-    SM_LIN_MAX = 16,   /* terms of an expression; longer sums become a fresh symbol */
-    SM_FN_DEPTH = 8,   /* nesting of functions; deeper ones become a fresh symbol */
-    SM_SYM_ELEMS = 64, /* elements of a value that are followed symbolically */
-    SM_SYM_FRESH = 8,  /* elements of a run-time value that get symbols of their own */
+    SM_LIN_MAX = 16,    /* terms of an expression; longer sums become a fresh symbol */
+    SM_FN_DEPTH = 8,    /* nesting of functions; deeper ones become a fresh symbol */
+    SM_SYM_ELEMS = 64,  /* elements of a value that are followed symbolically */
+    SM_SYM_FRESH = 8,   /* elements of a run-time value that get symbols of their own */
     SM_DIM_TEXT = 2560, /* holds the text of any extent (names of symbols have at most 127 characters) */
 };
 
@@ -130,7 +130,7 @@ bool sm_node_writes_state(const sm_node *n); /* nested blocks included */
 bool sm_const_sym(sm_graph *g, sm_value *v);
 /* Elements of a type when all extents are numbers and there are at most cap, else -1. */
 int64_t sm_type_numel(const sm_type *t, int64_t cap);
-bool sm_is_int(sm_dtype t);   /* signed or unsigned integers */
+bool sm_is_int(sm_dtype t); /* signed or unsigned integers */
 bool sm_is_float(sm_dtype t);
 /* "tensor<fp16, [1, n, 64]>"; into out, returned. */
 const char *sm_type_print(const sm_graph *g, const sm_type *t, const int *anon, bool mil, char *out, size_t cap);

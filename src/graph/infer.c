@@ -246,7 +246,8 @@ sm_status sm_inf_dims(sm_inf *c, const char *slot, sm_dim *out, int cap, int *n)
         return SM_OK;
     int64_t k = sm_type_numel(&v->type, cap);
     if (k < 0 && v->type.rank == 1 && !sm_dim_known(v->type.dims[0]))
-        return SM_FAIL(c->err, SM_UNSUPPORTED, "%s '%s': how many elements it has is not known before running", slot, v->name);
+        return SM_FAIL(c->err, SM_UNSUPPORTED, "%s '%s': how many elements it has is not known before running", slot,
+                       v->name);
     if (k < 0)
         return sm_inf_bad(c, slot, v, "wanted at most %d elements", cap);
     *n = (int)k;
@@ -285,8 +286,8 @@ sm_status sm_inf_join(sm_inf *c, sm_dim a, sm_dim b, sm_dim *out) {
         *out = sm_dim_known(b) ? b : a;
     } else if (a == 1 || b == 1) {
         *out = a == 1 ? b : a;
-    } else if (eq == 0 && ((sm_dim_known(a) && sm_dim_known(b)) ||
-                           (sm_dim_at_least(c->g, a, 2) && sm_dim_at_least(c->g, b, 2)))) {
+    } else if (eq == 0 &&
+               ((sm_dim_known(a) && sm_dim_known(b)) || (sm_dim_at_least(c->g, a, 2) && sm_dim_at_least(c->g, b, 2)))) {
         return SM_FAIL(c->err, SM_BADINPUT, "extents %s and %s do not broadcast", sm_dim_print(c->g, a, x, sizeof x),
                        sm_dim_print(c->g, b, y, sizeof y));
     } else if (sm_dim_known(a) || sm_dim_known(b)) {

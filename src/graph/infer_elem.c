@@ -107,7 +107,8 @@ sm_status sm_infer_cast(sm_inf *c) {
     sm_dim *sym = x->sym != NULL || x->cst != NULL ? sm_inf_sym(c, 0, &n) : NULL;
     if (sym != NULL && x->sym != NULL) {
         for (int64_t i = 0; i < n; i++) {
-            bool zero = x->sym[i] == 0, not_zero = sm_dim_at_least(c->g, x->sym[i], 1) || (sm_dim_known(x->sym[i]) && !zero);
+            bool zero = x->sym[i] == 0,
+                 not_zero = sm_dim_at_least(c->g, x->sym[i], 1) || (sm_dim_known(x->sym[i]) && !zero);
             sym[i] = t != SM_BOOL ? x->sym[i] : zero || not_zero ? not_zero : SM_DIM_UNKNOWN;
         }
     } else if (sym != NULL && sm_value_float(x, &f) && f > -9e9 && f < 9e9) {
@@ -234,8 +235,7 @@ sm_status sm_infer_binary(sm_inf *c) {
 
 sm_status sm_infer_compare(sm_inf *c) {
     const sm_value *x = sm_arg(c->n, "x");
-    bool logical =
-        c->n->op == SM_OP_LOGICAL_AND || c->n->op == SM_OP_LOGICAL_OR || c->n->op == SM_OP_LOGICAL_XOR;
+    bool logical = c->n->op == SM_OP_LOGICAL_AND || c->n->op == SM_OP_LOGICAL_OR || c->n->op == SM_OP_LOGICAL_XOR;
     SM_TRY(want_equal_types(c, "x", "y"));
     if (logical && x->type.dtype != SM_BOOL)
         return sm_inf_bad(c, "x", x, "wanted bool");

@@ -25,7 +25,9 @@ static sm_dim position(sm_inf *c, sm_dim b, sm_dim d, int64_t lo) {
         return b;
     if (b < 0) {
         sm_dim p = sm_dim_add(c->g, d, b);
-        return p == SM_DIM_UNKNOWN || (sm_dim_known(p) && p >= lo) ? p : sm_dim_known(p) ? lo : sm_dim_call(c->g, SM_FN_MAX, p, lo);
+        return p == SM_DIM_UNKNOWN || (sm_dim_known(p) && p >= lo) ? p
+               : sm_dim_known(p)                                   ? lo
+                                                                   : sm_dim_call(c->g, SM_FN_MAX, p, lo);
     }
     return sm_dim_call(c->g, SM_FN_MIN, b, d);
 }
@@ -37,8 +39,8 @@ static sm_status resolve_axis(sm_inf *c, slice *s, int a, sm_dim d) {
     if (s->squeeze[a]) {
         sm_dim b = s->begin_mask[a] ? 0 : s->begin[a];
         if (sm_dim_known(b) && sm_dim_known(d) && (b < -d || b >= d))
-            return SM_FAIL(c->err, SM_BADINPUT, "begin: element %" PRId64 " of axis %d, which has %" PRId64, (int64_t)b, a,
-                           (int64_t)d);
+            return SM_FAIL(c->err, SM_BADINPUT, "begin: element %" PRId64 " of axis %d, which has %" PRId64, (int64_t)b,
+                           a, (int64_t)d);
         s->start[a] = sm_dim_known(b) && b < 0 ? sm_dim_add(g, d, b) : b;
         s->len[a] = 1;
         return SM_OK;
@@ -180,7 +182,8 @@ sm_status sm_infer_gather(sm_inf *c) {
     SM_TRY(sm_inf_axis(c, "axis", x->type.rank, &axis));
     SM_TRY(sm_inf_int(c, "batch_dims", &batch));
     if (batch < 0 || batch > axis || batch > ids->type.rank)
-        return SM_FAIL(c->err, SM_BADINPUT, "batch_dims: wanted 0..%d, found %" PRId64, SM_MIN(axis, ids->type.rank), batch);
+        return SM_FAIL(c->err, SM_BADINPUT, "batch_dims: wanted 0..%d, found %" PRId64, SM_MIN(axis, ids->type.rank),
+                       batch);
     for (int a = 0; a < axis; a++)
         dims[r++] = x->type.dims[a];
     for (int a = (int)batch; a < ids->type.rank; a++)
@@ -223,8 +226,8 @@ sm_status sm_infer_gather_nd(sm_inf *c) {
         return sm_inf_bad(c, "indices", ids, "wanted a last axis of known extent");
     int64_t depth = ids->type.dims[ids->type.rank - 1];
     if (batch < 0 || batch >= ids->type.rank || depth < 0 || depth > x->type.rank - batch)
-        return sm_inf_bad(c, "indices", ids, "index vectors of %" PRId64 " for %d axes, %" PRId64 " of them batch", depth,
-                          x->type.rank, batch);
+        return sm_inf_bad(c, "indices", ids, "index vectors of %" PRId64 " for %d axes, %" PRId64 " of them batch",
+                          depth, x->type.rank, batch);
     for (int a = 0; a < ids->type.rank - 1; a++)
         dims[r++] = ids->type.dims[a];
     for (int a = (int)(batch + depth); a < x->type.rank; a++)

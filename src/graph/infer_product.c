@@ -77,7 +77,8 @@ sm_status sm_infer_einsum(sm_inf *c) {
     for (int i = 0; i < c->n->n_list; i++) {
         const sm_value *v = c->n->list[i];
         if (v->type.dtype != c->n->list[0]->type.dtype)
-            return sm_inf_bad(c, "values", v, "wanted %s, the type of the first", sm_dtype_name(c->n->list[0]->type.dtype));
+            return sm_inf_bad(c, "values", v, "wanted %s, the type of the first",
+                              sm_dtype_name(c->n->list[0]->type.dtype));
         for (int a = 0; a < v->type.rank; a++, at++) {
             if (at >= eq.n || strchr(",-> ", eq.p[at]) != NULL)
                 return sm_inf_bad(c, "values", v, "equation %s has fewer axes", sm_quote(eq.p, eq.n));
@@ -132,7 +133,8 @@ static sm_status read_window(sm_inf *c, int k, window *w) {
         if (n != 2 * k && n != 0)
             return sm_inf_bad(c, "pad", sm_arg(c->n, "pad"), "wanted %d elements", 2 * k);
     } else if (!w->same && !sm_sv_is(type, "valid")) {
-        return SM_FAIL(c->err, SM_BADINPUT, "pad_type: wanted valid, same, same_lower or custom, found %s", sm_quote(type.p, type.n));
+        return SM_FAIL(c->err, SM_BADINPUT, "pad_type: wanted valid, same, same_lower or custom, found %s",
+                       sm_quote(type.p, type.n));
     }
     return SM_OK;
 }
@@ -169,7 +171,8 @@ sm_status sm_infer_conv(sm_inf *c) {
     SM_TRY(read_window(c, k, &win));
     if (groups < 1 || sm_dim_div(c->g, w->type.dims[0], groups) == SM_DIM_UNKNOWN)
         return sm_inf_bad(c, "weight", w, "output channels do not divide into %" PRId64 " groups", groups);
-    SM_TRY(sm_inf_same_dim(c, "channels of x and weight", x->type.dims[1], sm_dim_mul(c->g, w->type.dims[1], groups), NULL));
+    SM_TRY(sm_inf_same_dim(c, "channels of x and weight", x->type.dims[1], sm_dim_mul(c->g, w->type.dims[1], groups),
+                           NULL));
     if (b != NULL && (b->type.rank != 1 || sm_dim_equal(c->g, b->type.dims[0], w->type.dims[0]) == 0))
         return sm_inf_bad(c, "bias", b, "wanted one element per output channel");
     dims[0] = x->type.dims[0];
@@ -198,10 +201,10 @@ sm_status sm_infer_sdpa(sm_inf *c) {
     if (m != NULL && m->type.dtype != SM_BOOL)
         SM_TRY(check_operand(c, "attn_mask", q->type.dtype, false));
     if (m != NULL && m->type.rank >= 2)
-        SM_TRY(sm_inf_same_dim(c, "last axis of attn_mask and rows of key", m->type.dims[m->type.rank - 1] == 1
-                                                                                ? k->type.dims[r - 2]
-                                                                                : m->type.dims[m->type.rank - 1],
-                               k->type.dims[r - 2], NULL));
+        SM_TRY(
+            sm_inf_same_dim(c, "last axis of attn_mask and rows of key",
+                            m->type.dims[m->type.rank - 1] == 1 ? k->type.dims[r - 2] : m->type.dims[m->type.rank - 1],
+                            k->type.dims[r - 2], NULL));
     dims[r - 2] = q->type.dims[r - 2];
     dims[r - 1] = v->type.dims[r - 1];
     return sm_inf_out(c, 0, q->type.dtype, r, dims);

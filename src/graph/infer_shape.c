@@ -112,7 +112,8 @@ sm_status sm_infer_reshape(sm_inf *c) {
         factors have = factors_of(x->type.dims, x->type.rank, -1), want = factors_of(dims, r, -1);
         cancel(&have, &want);
         if (have.n == 0 && want.n == 0 && !have.overflow && !want.overflow && have.number != want.number)
-            return sm_inf_bad(c, "x", x, "wanted %" PRId64 " elements for the new shape, found %" PRId64, want.number, have.number);
+            return sm_inf_bad(c, "x", x, "wanted %" PRId64 " elements for the new shape, found %" PRId64, want.number,
+                              have.number);
     }
     SM_TRY(sm_inf_out(c, 0, x->type.dtype, r, dims));
     copy_sym(c, 0, x);

@@ -117,7 +117,8 @@ sm_status sm_infer_cond(sm_inf *c) {
     if (pred->type.dtype != SM_BOOL || sm_type_numel(&pred->type, 1) != 1)
         return sm_inf_bad(c, "pred", pred, "wanted one bool");
     if (yes->n_out != no->n_out || yes->n_in != 0 || no->n_in != 0)
-        return SM_FAIL(c->err, SM_BADINPUT, "blocks: wanted no inputs and equally many results, found %d and %d", yes->n_out, no->n_out);
+        return SM_FAIL(c->err, SM_BADINPUT, "blocks: wanted no inputs and equally many results, found %d and %d",
+                       yes->n_out, no->n_out);
     SM_TRY(sm_inf_results(c, yes->n_out));
     for (int i = 0; i < yes->n_out; i++)
         SM_TRY(either(c, i, yes->out[i], no->out[i]));
@@ -128,8 +129,8 @@ sm_status sm_infer_while(sm_inf *c) {
     const sm_block *test = c->n->blocks[0], *body = c->n->blocks[1];
     int n = c->n->n_list;
     if (test->n_in != n || body->n_in != n || body->n_out != n || test->n_out != 1)
-        return SM_FAIL(c->err, SM_BADINPUT, "blocks: wanted %d variables and a condition, found %d, %d and %d", n, test->n_in,
-                       body->n_in, body->n_out);
+        return SM_FAIL(c->err, SM_BADINPUT, "blocks: wanted %d variables and a condition, found %d, %d and %d", n,
+                       test->n_in, body->n_in, body->n_out);
     if (test->out[0]->type.dtype != SM_BOOL || sm_type_numel(&test->out[0]->type, 1) != 1)
         return sm_inf_bad(c, "blocks", test->out[0], "wanted one bool");
     SM_TRY(sm_inf_results(c, n));

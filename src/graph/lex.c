@@ -36,12 +36,16 @@ static sm_status fail_at(sm_lex *l, const char *at, const char *what) {
 sm_status sm_lex_wanted(sm_lex *l, const char *what) {
     int line, column;
     place_of(l, l->tok.at, &line, &column);
-    const char *found = l->tok.kind == SM_TOK_END ? "the end" : sm_quote(l->tok.at, SM_MIN((size_t)(l->p - l->tok.at), 40));
+    const char *found =
+        l->tok.kind == SM_TOK_END ? "the end" : sm_quote(l->tok.at, SM_MIN((size_t)(l->p - l->tok.at), 40));
     return SM_FAIL(l->err, SM_BADINPUT, "%s:%d:%d: wanted %s, found %s", l->file, line, column, what, found);
 }
 
 static int hex_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 /* A string or a name: text up to the closing quote, escapes decoded into the arena. */
@@ -84,8 +88,8 @@ static void read_number(sm_lex *l) {
     if (*l->p == '-' && q + 1 < end && *q == '0' && (q[1] == 'x' || q[1] == 'X'))
         hex = true;
     for (; q < end; q++) {
-        bool sign = (*q == '-' || *q == '+') && ((!hex && (q[-1] == 'e' || q[-1] == 'E')) ||
-                                                 (hex && (q[-1] == 'p' || q[-1] == 'P')));
+        bool sign = (*q == '-' || *q == '+') &&
+                    ((!hex && (q[-1] == 'e' || q[-1] == 'E')) || (hex && (q[-1] == 'p' || q[-1] == 'P')));
         bool letter = (*q >= 'a' && *q <= 'z') || (*q >= 'A' && *q <= 'Z');
         if (!is_digit(*q) && !letter && *q != '.' && !sign)
             break;

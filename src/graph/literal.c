@@ -133,8 +133,8 @@ sm_status sm_text_strings(sm_lex *l, sm_arena *arena, sm_sv **out, size_t *n) {
 /* "string("x")", "tensor<string, []>("x")" or a bare literal: the one token in the innermost parentheses. */
 static sm_status wrapped(sm_lex *l, sm_tok_kind kind, sm_tok *out) {
     int open = 0;
-    while (l->tok.kind == SM_TOK_WORD || sm_lex_is(l, '<') || sm_lex_is(l, '>') || sm_lex_is(l, ',') || sm_lex_is(l, '[') ||
-           sm_lex_is(l, ']') || sm_lex_is(l, '(')) {
+    while (l->tok.kind == SM_TOK_WORD || sm_lex_is(l, '<') || sm_lex_is(l, '>') || sm_lex_is(l, ',') ||
+           sm_lex_is(l, '[') || sm_lex_is(l, ']') || sm_lex_is(l, '(')) {
         open += sm_lex_is(l, '(');
         SM_TRY(sm_lex_next(l));
     }
@@ -170,7 +170,8 @@ static sm_status read_blobfile(sm_lex *l, sm_text_env *env, sm_tensor *out) {
     SM_TRY(sm_lex_need(l, ')'));
     sm_status st;
     if (env->blob == NULL)
-        st = SM_FAIL(l->err, SM_BADINPUT, "weights of %s: there is no file to read them from", sm_quote(path.text.p, path.text.n));
+        st = SM_FAIL(l->err, SM_BADINPUT, "weights of %s: there is no file to read them from",
+                     sm_quote(path.text.p, path.text.n));
     else
         st = env->blob(env->ctx, path.text, pos, out->dtype, out->rank, out->dims, out, l->err);
     if (st != SM_OK)
@@ -227,7 +228,9 @@ static void random_dense(sm_tensor *t, uint8_t *p, uint64_t *s) {
         else if (sm_is_float(e))
             put_float(e, p, i, next_normal(s));
         else
-            sm_code_put(e, p, i, sm_dtype_min(e) + (int64_t)(next_random(s) & ((UINT64_C(1) << SM_MIN(sm_dtype_bits(e), 16)) - 1)));
+            sm_code_put(e, p, i,
+                        sm_dtype_min(e) +
+                            (int64_t)(next_random(s) & ((UINT64_C(1) << SM_MIN(sm_dtype_bits(e), 16)) - 1)));
     }
 }
 

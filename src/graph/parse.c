@@ -179,8 +179,9 @@ static bool read_dim(parser *p, sm_sv s, sm_dim *out) {
             s.n--;
         }
         sym = 1;
-        if (s.n > 0 && *s.p == '?' ? !take_anon(p, &s, &sym)
-                                   : s.n > 0 && is_letter(*s.p) ? !take_symbol(p, &s, &sym) : !number)
+        if (s.n > 0 && *s.p == '?'       ? !take_anon(p, &s, &sym)
+            : s.n > 0 && is_letter(*s.p) ? !take_symbol(p, &s, &sym)
+                                         : !number)
             return false;
         sum = sm_dim_add(p->g, sum, sm_dim_mul(p->g, sym, minus ? -k : k));
         if (sum == SM_DIM_UNKNOWN)
@@ -266,8 +267,8 @@ static sm_status read_type(parser *p, written *w, int depth) {
 }
 
 static bool starts_type(const sm_lex *l) {
-    return l->tok.kind == SM_TOK_WORD && (sm_lex_word(l, "tensor") || sm_lex_word(l, "state") || sm_lex_word(l, "batch") ||
-                                          sm_dtype_of_name(l->tok.text) != SM_NONE);
+    return l->tok.kind == SM_TOK_WORD && (sm_lex_word(l, "tensor") || sm_lex_word(l, "state") ||
+                                          sm_lex_word(l, "batch") || sm_dtype_of_name(l->tok.text) != SM_NONE);
 }
 
 /* ---- constants ---- */
@@ -294,9 +295,10 @@ static bool same_bytes(const sm_const *a, const sm_const *b) {
 
 static bool same_const(const sm_value *a, const sm_value *b) {
     const sm_const *x = a->cst, *y = b->cst;
-    return sm_type_eq(&a->type, &b->type) && x->src.dtype == y->src.dtype && x->src.deinterleave == y->src.deinterleave &&
-           (a->type.dtype == SM_STRING || (sm_enc_eq(&x->src.enc, &y->src.enc, x->src.rank) &&
-                                           sm_enc_eq(&x->want, &y->want, x->src.rank))) &&
+    return sm_type_eq(&a->type, &b->type) && x->src.dtype == y->src.dtype &&
+           x->src.deinterleave == y->src.deinterleave &&
+           (a->type.dtype == SM_STRING ||
+            (sm_enc_eq(&x->src.enc, &y->src.enc, x->src.rank) && sm_enc_eq(&x->want, &y->want, x->src.rank))) &&
            sm_sv_eq(x->src.name, y->src.name) && same_bytes(x, y);
 }
 
@@ -321,7 +323,8 @@ static sm_status apply_attrs(parser *p, const const_attrs *a, sm_tensor *t, sm_e
     if (st == SM_OK && a->deinterleave != 0) {
         uint64_t rows = t->rank > 1 ? sm_tensor_rows(t) : 0;
         if (a->deinterleave < 0 || a->deinterleave % 2 != 0 || rows % (uint64_t)a->deinterleave != 0)
-            st = SM_FAIL(p->err, SM_BADINPUT, "deinterleave: wanted an even divisor of the rows, found %d", (int)a->deinterleave);
+            st = SM_FAIL(p->err, SM_BADINPUT, "deinterleave: wanted an even divisor of the rows, found %d",
+                         (int)a->deinterleave);
         t->deinterleave = a->deinterleave;
     }
     if (st != SM_OK && st != SM_RESOURCE)
@@ -365,7 +368,8 @@ static sm_status read_const_value(parser *p, const char *name, const const_attrs
         char *z = bare ? sm_arena_strndup(p->g->arena, strs[0].p, strs[0].n) : NULL;
         if (bare && z == NULL)
             return SM_NOMEM(p->err);
-        sm_value *s = bare ? sm_const_str(&b, z) : sm_const_strs(&b, name != NULL ? name : "c", strs, n, w.type.rank == 0);
+        sm_value *s =
+            bare ? sm_const_str(&b, z) : sm_const_strs(&b, name != NULL ? name : "c", strs, n, w.type.rank == 0);
         return finish_const(p, &b, s, at, out);
     }
     t.dtype = w.type.dtype;
@@ -394,7 +398,7 @@ static sm_status read_const_value(parser *p, const char *name, const const_attrs
 /* Over one value of whatever form, up to a ',' or closing bracket that is not its own. */
 static sm_status skip_value(parser *p) {
     int open = 0;
-    for (;; ) {
+    for (;;) {
         sm_lex *l = &p->l;
         if (l->tok.kind == SM_TOK_END)
             return sm_lex_wanted(l, "the rest of an attribute");
@@ -742,7 +746,8 @@ static sm_status check_results(parser *p, const sm_node *n, const results *r) {
     char have[256];
     int64_t known;
     if ((size_t)n->n_out != r->type.n)
-        return SM_FAIL(p->err, SM_BADINPUT, "%s has %d results, found %zu", sm_op_row_of(n->op)->name, n->n_out, r->type.n);
+        return SM_FAIL(p->err, SM_BADINPUT, "%s has %d results, found %zu", sm_op_row_of(n->op)->name, n->n_out,
+                       r->type.n);
     for (int i = 0; i < n->n_out; i++) {
         const sm_type *is = &n->out[i]->type, *says = &r->type.v[i].type;
         if (is->kind != says->kind || is->dtype != says->dtype || is->rank != says->rank)
@@ -799,8 +804,8 @@ done:
 
 static sm_status build_op(parser *p, sm_builder *b, scope *s, sm_op op, const results *r, const operands *o,
                           sm_block *const *blocks, int n_blocks, const char *at) {
-    sm_node *n = sm_build_node_blocks(b, op, r->name.n > 0 ? r->name.v[0].p : NULL, o->in, o->list.v, (int)o->list.n, blocks,
-                                      n_blocks);
+    sm_node *n = sm_build_node_blocks(b, op, r->name.n > 0 ? r->name.v[0].p : NULL, o->in, o->list.v, (int)o->list.n,
+                                      blocks, n_blocks);
     sm_status st = sm_build_end(b, p->err);
     if (st == SM_OK)
         st = check_results(p, n, r);

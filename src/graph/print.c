@@ -73,7 +73,8 @@ static const char *strict_name(printer *p, const char *name) {
 static const char *name_of(printer *p, const sm_value *v) {
     const char **n = &p->name[v->id];
     if (*n == NULL && p->o.anonymous)
-        *n = v->cst != NULL ? sm_arena_printf(p->arena, "c%d", p->n_const++) : sm_arena_printf(p->arena, "v%d", p->n_value++);
+        *n = v->cst != NULL ? sm_arena_printf(p->arena, "c%d", p->n_const++)
+                            : sm_arena_printf(p->arena, "v%d", p->n_value++);
     else if (*n == NULL && p->o.mil)
         *n = strict_name(p, v->name);
     else if (*n == NULL)
@@ -293,8 +294,8 @@ static void put_const(printer *p, const sm_value *v, int depth) {
     const sm_const *c = v->cst;
     bool first = true, number = v->type.dtype != SM_STRING;
     if (p->o.mil && !is_plain(v))
-        fail(p, SM_FAIL(p->err, SM_UNSUPPORTED, "constant '%s' is encoded: MIL text has no form for it, lower the graph first",
-                        v->name));
+        fail(p, SM_FAIL(p->err, SM_UNSUPPORTED,
+                        "constant '%s' is encoded: MIL text has no form for it, lower the graph first", v->name));
     indent(p, depth);
     put_type(p, &v->type);
     put(p, " ");

@@ -58,7 +58,7 @@ sm_status sm_lex_wanted(sm_lex *l, const char *what);
 void sm_lex_place(const sm_lex *l, const char *at);
 bool sm_lex_is(const sm_lex *l, char c);
 bool sm_lex_word(const sm_lex *l, const char *word);
-sm_status sm_lex_need(sm_lex *l, char c);     /* this character, and on */
+sm_status sm_lex_need(sm_lex *l, char c);           /* this character, and on */
 bool sm_lex_take(sm_lex *l, char c, sm_status *st); /* on when it is this character; *st of reading on */
 sm_status sm_lex_need_word(sm_lex *l, const char *word);
 

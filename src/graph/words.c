@@ -8,8 +8,8 @@
 #include "graph/text_int.h"
 
 bool sm_text_word_char(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '@' ||
-           c == ':';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
+           c == '@' || c == ':';
 }
 
 bool sm_text_plain_name(sm_sv name) {
@@ -39,7 +39,7 @@ double sm_text_round(sm_dtype t, double v) {
 }
 
 bool sm_text_opset_of(sm_sv name, int *opset) {
-    char buf[16];
+    char buf[32];
     for (int v = 0; v <= 10; v++) {
         if (v > 0 && v < 6)
             continue;

@@ -92,7 +92,8 @@ static sm_status transform(sm_sv src, const char *file, sm_pass_fn pass, bool na
     if (st == SM_OK)
         st = sm_graph_print(again, &opts, &back, err);
     if (st == SM_OK && strcmp(sm_str_z(out), sm_str_z(&back)) != 0)
-        st = SM_FAIL(err, SM_FAILED, "printed and read back it is another program:\n%s\n%s", sm_str_z(out), sm_str_z(&back));
+        st = SM_FAIL(err, SM_FAILED, "printed and read back it is another program:\n%s\n%s", sm_str_z(out),
+                     sm_str_z(&back));
     sm_graph_free(&g);
     sm_graph_free(&again);
     sm_str_free(&back);
@@ -160,11 +161,12 @@ static int print_pass(const char *name, const char *path) {
     sm_str text = SM_STR_INIT, out = SM_STR_INIT;
     sm_err err = {0};
     sm_pass_fn pass = find_pass(name);
-    sm_status st = pass == NULL ? SM_FAIL(&err, SM_USAGE, "no pass named %s", name) : sm_file_read(path, 1 << 24, &text, &err);
+    sm_status st =
+        pass == NULL ? SM_FAIL(&err, SM_USAGE, "no pass named %s", name) : sm_file_read(path, 1 << 24, &text, &err);
     const char *expect = strstr(sm_str_z(&text), "// expect:");
     if (st == SM_OK)
-        st = transform((sm_sv){sm_str_z(&text), expect != NULL ? (size_t)(expect - text.p) : text.n}, path, pass, true, &out,
-                       &err);
+        st = transform((sm_sv){sm_str_z(&text), expect != NULL ? (size_t)(expect - text.p) : text.n}, path, pass, true,
+                       &out, &err);
     if (st == SM_OK)
         fputs(sm_str_z(&out), stdout);
     else

@@ -36,7 +36,8 @@ static sm_value *input(fixture *t, const char *name, sm_dtype dt, int rank, sm_d
 static void the_first_error_sticks(void **state) {
     fixture *t = *state;
     sm_value *x = input(t, "x", SM_FP16, 2, 2, 3);
-    sm_value *bad = sm_build(&t->b, SM_OP_RESHAPE, "flat", "x", x, "shape", sm_const_i32s(&t->b, (int32_t[]){5}, 1), NULL);
+    sm_value *bad =
+        sm_build(&t->b, SM_OP_RESHAPE, "flat", "x", x, "shape", sm_const_i32s(&t->b, (int32_t[]){5}, 1), NULL);
     assert_null(bad);
     assert_null(sm_build(&t->b, SM_OP_EXP, NULL, "x", bad, NULL));
     assert_null(sm_const_i32(&t->b, 1));
@@ -58,7 +59,7 @@ static void names_are_unique_and_constants_yield(void **state) {
     sm_value *y = sm_build(&t->b, SM_OP_ADD, "sum", "x", a, "y", w, NULL);
     assert_string_equal(a->name, "a");
     assert_string_not_equal(a2->name, "a");
-    sm_build_output(&t->b, y, "y"); /* the name of a constant */
+    sm_build_output(&t->b, y, "y");  /* the name of a constant */
     sm_build_output(&t->b, a2, "a"); /* the name of another value */
     assert_string_equal(y->name, "y");
     assert_string_equal(a2->name, "a");
@@ -167,7 +168,8 @@ static void copies_map_values_and_blocks(void **state) {
     sm_node *c = sm_build_node_blocks(b, SM_OP_COND, "c", args, NULL, 0, blocks, 2);
     sm_value *parts[2] = {x, c->out[0]};
     sm_value *cat = sm_build_list(b, SM_OP_CONCAT, "cat", parts, 2, "axis", sm_const_i32(b, 0), NULL);
-    sm_value *cut = sm_build(b, SM_OP_SPLIT, "cut", "x", cat, "num_splits", sm_const_i32(b, 2), "axis", sm_const_i32(b, 0), NULL);
+    sm_value *cut =
+        sm_build(b, SM_OP_SPLIT, "cut", "x", cat, "num_splits", sm_const_i32(b, 2), "axis", sm_const_i32(b, 0), NULL);
     sm_build_output(b, cut->def->out[1], "y");
     assert_int_equal(sm_build_end(b, &t->err), SM_OK);
     assert_int_equal(sm_func_n_nodes(t->f), 4);
@@ -258,8 +260,8 @@ static void costs(void **state) {
     sm_encoding int4 = sm_enc_affine(SM_INT4, SM_FP16, SM_NONE, 2, 32);
     sm_value *w4 = sm_const_as(b, w, &int4, SM_FP16);
     sm_value *lin = sm_build(b, SM_OP_LINEAR, NULL, "x", x, "weight", w4, NULL);
-    sm_value *att = sm_build(b, SM_OP_ATTENTION, NULL, "q", q, "k", k, "v", k, "batch", batch, "slot", sm_const_i32(b, 0), "scale",
-                             sm_const_f(b, SM_FP32, 1), NULL);
+    sm_value *att = sm_build(b, SM_OP_ATTENTION, NULL, "q", q, "k", k, "v", k, "batch", batch, "slot",
+                             sm_const_i32(b, 0), "scale", sm_const_f(b, SM_FP32, 1), NULL);
     sm_value *emb = sm_build(b, SM_OP_EMBED, NULL, "ids", ids, "table", w, NULL);
     sm_value *two = sm_build(b, SM_OP_LINEAR, NULL, "x", emb, "weight", w4, NULL);
     sm_build_output(b, two, NULL);

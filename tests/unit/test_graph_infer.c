@@ -8,8 +8,10 @@
 static const char *const head =
     "program(1.3) [symbols = string(\"n:1..64 kv:1..512 m:2..8\")] { func main<%s>("
     "tensor<fp16, [1, 4, n, 16]> q, tensor<fp16, [1, 4, kv, 16]> k, tensor<fp16, [2, 3]> x, tensor<fp32, [2, 3]> f,"
-    "tensor<int32, [2, 3]> i, tensor<bool, [2, 3]> b, tensor<fp16, [n, 8]> a, tensor<fp32, [n, 8]> h, tensor<int32, [n]> ids,"
-    "tensor<fp32, [n, 4, 8]> r, int32 s, tensor<int32, [3]> v, tensor<fp16, [m, kv]> mk, state<tensor<fp16, [4, kv]>> st,"
+    "tensor<int32, [2, 3]> i, tensor<bool, [2, 3]> b, tensor<fp16, [n, 8]> a, tensor<fp32, [n, 8]> h, tensor<int32, "
+    "[n]> ids,"
+    "tensor<fp32, [n, 4, 8]> r, int32 s, tensor<int32, [3]> v, tensor<fp16, [m, kv]> mk, state<tensor<fp16, [4, kv]>> "
+    "st,"
     "batch batch, bool p, tensor<fp16, [1, 8, n, 5]> im, tensor<fp32, [7]> seven) {"
     "tensor<int32, [4]> qs = shape(x = q); tensor<int32, [4]> ks = shape(x = k);"
     "int32 N = gather(x = qs, indices = int32(2)); int32 K = gather(x = ks, indices = int32(-2));"
@@ -115,49 +117,64 @@ static const row rows[] = {
     {"tensor<fp16, [3]> y = reduce_sum_square(x = x, axes = [0]);", "tensor<fp16, [3]>"},
     {"tensor<fp16, [2]> y = reduce_l2_norm(x = x, axes = [1]);", "tensor<fp16, [2]>"},
     {"tensor<int32, [1, 4, n]> y = reduce_argmax(x = q);", "tensor<int32, [1, 4, n]>"},
-    {"tensor<int32, [1, 4, 1, 16]> y = reduce_argmin(x = q, axis = 2, keep_dims = true);", "tensor<int32, [1, 4, 1, 16]>"},
+    {"tensor<int32, [1, 4, 1, 16]> y = reduce_argmin(x = q, axis = 2, keep_dims = true);",
+     "tensor<int32, [1, 4, 1, 16]>"},
     {"tensor<fp16, [1, 4, n, 16]> y = softmax(x = q, axis = -1);", "tensor<fp16, [1, 4, n, 16]>"},
     {"tensor<fp16, [1, 4, n, 16]> y = softmax(x = q, axis = 4);", "axis 4 of a value with 4 axes"},
-    {"tensor<fp16, [2, 3]> y = layer_norm(x = x, axes = [-1], gamma = tensor<fp16, [3]>(RANDOM(1)));", "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [2, 3]> y = layer_norm(x = x, axes = [-1], gamma = tensor<fp16, [3]>(RANDOM(1)));",
+     "tensor<fp16, [2, 3]>"},
     {"tensor<fp16, [2, 3]> y = l2_norm(x = x);", "tensor<fp16, [2, 3]>"},
     {"tensor<fp16, [2, 3]> y = cumsum(x = x, axis = 1);", "tensor<fp16, [2, 3]>"},
     /* products */
     {"tensor<fp16, [n, 5]> y = linear(x = a, weight = tensor<fp16, [5, 8]>(RANDOM(1)));", "tensor<fp16, [n, 5]>"},
-    {"tensor<fp32, [n, 5]> y = linear(x = h, weight = tensor<fp16, [5, 8]>(RANDOM(1)), bias = tensor<fp32, [5]>(RANDOM(1)));",
+    {"tensor<fp32, [n, 5]> y = linear(x = h, weight = tensor<fp16, [5, 8]>(RANDOM(1)), bias = tensor<fp32, "
+     "[5]>(RANDOM(1)));",
      "tensor<fp32, [n, 5]>"},
-    {"tensor<fp16, [n, 5]> y = linear(x = a, weight = tensor<fp16, [5, 7]>(RANDOM(1)));", "extents 8 and 7 are never equal"},
-    {"tensor<fp16, [n, 5]> y = linear(x = a, weight = tensor<fp16, [5, 8]>(RANDOM(1)), bias = tensor<fp16, [6]>(RANDOM(1)));",
+    {"tensor<fp16, [n, 5]> y = linear(x = a, weight = tensor<fp16, [5, 7]>(RANDOM(1)));",
+     "extents 8 and 7 are never equal"},
+    {"tensor<fp16, [n, 5]> y = linear(x = a, weight = tensor<fp16, [5, 8]>(RANDOM(1)), bias = tensor<fp16, "
+     "[6]>(RANDOM(1)));",
      "wanted one element per row of weight"},
     {"tensor<fp16, [1, 4, n, kv]> y = matmul(x = q, y = k, transpose_y = true);", "tensor<fp16, [1, 4, n, kv]>"},
     {"tensor<fp16, [1, 4, 16, 16]> y = matmul(x = q, y = q, transpose_x = true);", "tensor<fp16, [1, 4, 16, 16]>"},
-    {"tensor<fp16, [1, 4, n, 16]> y = matmul(x = q, y = tensor<fp16, [16, 16]>(RANDOM(1)));", "tensor<fp16, [1, 4, n, 16]>"},
+    {"tensor<fp16, [1, 4, n, 16]> y = matmul(x = q, y = tensor<fp16, [16, 16]>(RANDOM(1)));",
+     "tensor<fp16, [1, 4, n, 16]>"},
     {"tensor<fp16, [1, 4, n, 16]> y = matmul(x = q, y = x);", "extents 16 and 2 are never equal"},
     {"tensor<fp32, [3]> y = matmul(x = tensor<fp32, [2]>(RANDOM(1)), y = f);", "tensor<fp32, [3]>"},
-    {"tensor<fp16, [1, n, 4, kv]> y = einsum(equation = \"bhnd,bhkd->bnhk\", values = (q, k));", "tensor<fp16, [1, n, 4, kv]>"},
+    {"tensor<fp16, [1, n, 4, kv]> y = einsum(equation = \"bhnd,bhkd->bnhk\", values = (q, k));",
+     "tensor<fp16, [1, n, 4, kv]>"},
     {"tensor<fp16, [1, n, 4, kv]> y = einsum(equation = \"bhn,bhkd->bnhk\", values = (q, k));", "has fewer axes"},
-    {"tensor<fp16, [1, n, 4, kv]> y = einsum(equation = \"bhnd,bhkd->bnhz\", values = (q, k));", "names an axis that no operand has"},
-    {"tensor<fp16, [1, 6, n, 5]> y = conv(x = im, weight = tensor<fp16, [6, 8, 1, 1]>(RANDOM(1)));", "tensor<fp16, [1, 6, n, 5]>"},
+    {"tensor<fp16, [1, n, 4, kv]> y = einsum(equation = \"bhnd,bhkd->bnhz\", values = (q, k));",
+     "names an axis that no operand has"},
+    {"tensor<fp16, [1, 6, n, 5]> y = conv(x = im, weight = tensor<fp16, [6, 8, 1, 1]>(RANDOM(1)));",
+     "tensor<fp16, [1, 6, n, 5]>"},
     {"tensor<fp16, [1, 6, ?, 3]> y = conv(x = im, weight = tensor<fp16, [6, 4, 2, 3]>(RANDOM(1)), groups = 2);",
      "tensor<fp16, [1, 6, n - 1, 3]>"},
-    {"tensor<fp16, [1, 6, ?, 3]> y = conv(x = im, weight = tensor<fp16, [6, 8, 1, 3]>(RANDOM(1)), pad_type = \"custom\", "
+    {"tensor<fp16, [1, 6, ?, 3]> y = conv(x = im, weight = tensor<fp16, [6, 8, 1, 3]>(RANDOM(1)), pad_type = "
+     "\"custom\", "
      "pad = [1, 0, 1, 1], strides = [1, 2]);",
      "tensor<fp16, [1, 6, n + 1, 3]>"},
     {"tensor<fp16, [1, 6, ?, 3]> y = conv(x = im, weight = tensor<fp16, [6, 8, 3, 3]>(RANDOM(1)), pad_type = \"same\", "
      "strides = [1, 2]);",
      "tensor<fp16, [1, 6, n, 3]>"},
-    {"tensor<fp16, [1, 6, n, 5]> y = conv(x = im, weight = tensor<fp16, [6, 7, 1, 1]>(RANDOM(1)));", "extents 8 and 7 are never equal"},
-    {"tensor<fp16, [1, 4, n, 16]> y = scaled_dot_product_attention(query = q, key = k, value = k);", "tensor<fp16, [1, 4, n, 16]>"},
-    {"tensor<fp16, [1, 4, n, 16]> y = scaled_dot_product_attention(query = q, key = k, value = q);", "tensor<fp16, [1, 4, n, 16]>"},
+    {"tensor<fp16, [1, 6, n, 5]> y = conv(x = im, weight = tensor<fp16, [6, 7, 1, 1]>(RANDOM(1)));",
+     "extents 8 and 7 are never equal"},
+    {"tensor<fp16, [1, 4, n, 16]> y = scaled_dot_product_attention(query = q, key = k, value = k);",
+     "tensor<fp16, [1, 4, n, 16]>"},
+    {"tensor<fp16, [1, 4, n, 16]> y = scaled_dot_product_attention(query = q, key = k, value = q);",
+     "tensor<fp16, [1, 4, n, 16]>"},
     /* shapes and moves */
     {"tensor<fp16, [1, n, 64]> y = reshape(x = q, shape = [1, -1, 64]);", "tensor<fp16, [1, n, 64]>"},
     {"tensor<fp16, [?]> y = reshape(x = mk, shape = [-1]);", "tensor<fp16, [?0]>"},
     {"tensor<int32, [2]> t = shape(x = mk); tensor<fp16, [?]> f1 = reshape(x = mk, shape = [-1]);"
      "tensor<fp16, [?, ?]> y = reshape(x = f1, shape = t);",
      "tensor<fp16, [m, kv]>"},
-    {"tensor<int32, [3]> t = concat(axis = 0, values = (int32(1), int32(-1), N)); tensor<fp16, [1, ?, ?]> y = reshape(x = q, shape = t);",
+    {"tensor<int32, [3]> t = concat(axis = 0, values = (int32(1), int32(-1), N)); tensor<fp16, [1, ?, ?]> y = "
+     "reshape(x = q, shape = t);",
      "tensor<fp16, [1, 64, n]>"},
     {"tensor<fp16, [1, 4, ?, 2, 8]> y = reshape(x = q, shape = [1, 4, -1, 2, 8]);", "tensor<fp16, [1, 4, n, 2, 8]>"},
-    {"tensor<fp16, [n, 16]> t = slice_by_index(x = q, begin = [0, 0, 0, 0], end = [1, 1, 0, 16], end_mask = [false, false, true, true], "
+    {"tensor<fp16, [n, 16]> t = slice_by_index(x = q, begin = [0, 0, 0, 0], end = [1, 1, 0, 16], end_mask = [false, "
+     "false, true, true], "
      "squeeze_mask = [true, true, false, false]); tensor<fp16, [n, 4, 4]> y = reshape(x = t, shape = [0, 4, -1]);",
      "x has no axis there to copy"},
     {"tensor<fp16, [2, 3, 1]> y = reshape(x = x, shape = [2, 3, 0]);", "wanted 18 elements"},
@@ -175,75 +192,107 @@ static const row rows[] = {
     {"tensor<fp16, [4, n, 16]> y = squeeze(x = q, axes = [0]);", "tensor<fp16, [4, n, 16]>"},
     {"tensor<fp16, [1, 4, 16]> y = squeeze(x = q, axes = [2]);", "tensor<fp16, [1, 4, 16]>"},
     {"tensor<fp16, [1, n, 16]> y = squeeze(x = q, axes = [1]);", "axis 1 is not of extent 1"},
-    {"tensor<int32, [4]> y = concat(axis = 0, values = (int32(1), tensor<int32, [2]>([2, 3]), past));", "tensor<int32, [4]> = 1, 2, 3, kv - n"},
+    {"tensor<int32, [4]> y = concat(axis = 0, values = (int32(1), tensor<int32, [2]>([2, 3]), past));",
+     "tensor<int32, [4]> = 1, 2, 3, kv - n"},
     {"tensor<fp16, [1, 4, ?, 16]> y = concat(axis = 2, values = (q, k));", "tensor<fp16, [1, 4, n + kv, 16]>"},
     {"tensor<fp16, [1, 8, n, 16]> y = concat(axis = 1, values = (q, k));", "tensor<fp16, [1, 8, n, 16]>"},
     {"tensor<fp16, [2, 6]> y = concat(axis = -1, values = (x, f));", "wanted fp16, the type of the first"},
-    {"tensor<fp16, [5, 3]> y = concat(axis = 1, values = (x, tensor<fp16, [5, 3]>(RANDOM(1))));", "extents 2 and 5 are never equal"},
+    {"tensor<fp16, [5, 3]> y = concat(axis = 1, values = (x, tensor<fp16, [5, 3]>(RANDOM(1))));",
+     "extents 2 and 5 are never equal"},
     {"tensor<int32, [2]> y = stack(axis = 0, values = (N, K));", "tensor<int32, [2]> = n, kv"},
     {"tensor<fp16, [2, 2, 3]> y = stack(axis = 1, values = (x, x));", "tensor<fp16, [2, 2, 3]>"},
-    {"tensor<fp16, [2, 1]> t, tensor<fp16, [2, 2]> y = split(x = x, split_sizes = [1, 2], axis = 1);", "tensor<fp16, [2, 2]>"},
-    {"tensor<int32, [2]> t, tensor<int32, [2]> y = split(x = qs, num_splits = 2, axis = 0);", "tensor<int32, [2]> = n, 16"},
-    {"tensor<fp16, [2, 1]> t, tensor<fp16, [2, 2]> y = split(x = x, num_splits = 2, axis = 1);", "axis 1 does not divide into 2"},
-    {"tensor<fp16, [2, 1]> t, tensor<fp16, [2, 2]> y = split(x = x, split_sizes = [1, 1], axis = 1);", "split_sizes sum to 2"},
+    {"tensor<fp16, [2, 1]> t, tensor<fp16, [2, 2]> y = split(x = x, split_sizes = [1, 2], axis = 1);",
+     "tensor<fp16, [2, 2]>"},
+    {"tensor<int32, [2]> t, tensor<int32, [2]> y = split(x = qs, num_splits = 2, axis = 0);",
+     "tensor<int32, [2]> = n, 16"},
+    {"tensor<fp16, [2, 1]> t, tensor<fp16, [2, 2]> y = split(x = x, num_splits = 2, axis = 1);",
+     "axis 1 does not divide into 2"},
+    {"tensor<fp16, [2, 1]> t, tensor<fp16, [2, 2]> y = split(x = x, split_sizes = [1, 1], axis = 1);",
+     "split_sizes sum to 2"},
     {"tensor<fp16, [1, 4, ?, 16]> y = slice_by_size(x = k, begin = [0, 0, 2, 0], size = [1, 4, -1, 16]);",
      "tensor<fp16, [1, 4, kv - 2, 16]>"},
     {"tensor<int32, [2]> y = slice_by_size(x = qs, begin = [1], size = [2]);", "tensor<int32, [2]> = 4, n"},
     {"tensor<fp16, [3, 3]> y = slice_by_size(x = x, begin = [0, 0], size = [3, 3]);", "axis 0: 3 elements of x's 2"},
-    {"tensor<fp16, [1, 4, n, 8]> y = slice_by_index(x = q, begin = [0, 0, 0, 8], end = [1, 4, 0, 16], end_mask = [true, true, true, false]);",
+    {"tensor<fp16, [1, 4, n, 8]> y = slice_by_index(x = q, begin = [0, 0, 0, 8], end = [1, 4, 0, 16], end_mask = "
+     "[true, true, true, false]);",
      "tensor<fp16, [1, 4, n, 8]>"},
-    {"tensor<fp16, [1, 4, 1, 16]> y = slice_by_index(x = q, begin = [0, 0, -1, 0], end = [0, 0, 0, 0], end_mask = [true, true, true, true]);",
+    {"tensor<fp16, [1, 4, 1, 16]> y = slice_by_index(x = q, begin = [0, 0, -1, 0], end = [0, 0, 0, 0], end_mask = "
+     "[true, true, true, true]);",
      "tensor<fp16, [1, 4, 1, 16]>"},
-    {"tensor<fp16, [1, 4, ?, 16]> y = slice_by_index(x = q, begin = [0, 0, 0, 0], end = [0, 0, -1, 0], end_mask = [true, true, false, true]);",
+    {"tensor<fp16, [1, 4, ?, 16]> y = slice_by_index(x = q, begin = [0, 0, 0, 0], end = [0, 0, -1, 0], end_mask = "
+     "[true, true, false, true]);",
      "tensor<fp16, [1, 4, n - 1, 16]>"},
-    {"tensor<fp16, [4, 16]> y = slice_by_index(x = q, begin = [0, 0, -1, 0], end = [0, 0, 0, 0], end_mask = [true, true, true, true], "
+    {"tensor<fp16, [4, 16]> y = slice_by_index(x = q, begin = [0, 0, -1, 0], end = [0, 0, 0, 0], end_mask = [true, "
+     "true, true, true], "
      "squeeze_mask = [true, false, true, false]);",
      "tensor<fp16, [4, 16]>"},
-    {"tensor<int32, [2]> y = slice_by_index(x = qs, begin = [3], end = [-5], stride = [-2]);", "tensor<int32, [2]> = 16, 4"},
+    {"tensor<int32, [2]> y = slice_by_index(x = qs, begin = [3], end = [-5], stride = [-2]);",
+     "tensor<int32, [2]> = 16, 4"},
     {"int32 y = slice_by_index(x = qs, begin = [2], end = [0], squeeze_mask = [true]);", "int32 = n"},
-    {"tensor<fp16, [2, 2]> y = slice_by_index(x = x, begin = [0, 0], end = [2, 9], stride = [1, 2]);", "tensor<fp16, [2, 2]>"},
+    {"tensor<fp16, [2, 2]> y = slice_by_index(x = x, begin = [0, 0], end = [2, 9], stride = [1, 2]);",
+     "tensor<fp16, [2, 2]>"},
     {"tensor<fp16, [2, 2]> y = slice_by_index(x = x, begin = [0], end = [2]);", "wanted 2 elements, one per axis of x"},
-    {"tensor<fp16, [2, 2]> y = slice_by_index(x = x, begin = [0, 0], end = [2, 2], stride = [1, 0]);", "stride: axis 1"},
-    {"tensor<int32, [1]> t = expand_dims(x = s, axes = [0]); int32 u = add(x = s, y = N); tensor<int32, [1]> w = expand_dims(x = u, axes = [0]);"
+    {"tensor<fp16, [2, 2]> y = slice_by_index(x = x, begin = [0, 0], end = [2, 2], stride = [1, 0]);",
+     "stride: axis 1"},
+    {"tensor<int32, [1]> t = expand_dims(x = s, axes = [0]); int32 u = add(x = s, y = N); tensor<int32, [1]> w = "
+     "expand_dims(x = u, axes = [0]);"
      "tensor<fp32, [?]> y = slice_by_index(x = seven, begin = t, end = w);",
      "tensor<fp32, [n]>"},
     {"tensor<int32, [4]> t = concat(axis = 0, values = (int32(0), int32(0), past, int32(0)));"
      "tensor<int32, [4]> u = concat(axis = 0, values = (int32(1), int32(4), K, int32(16)));"
      "tensor<fp16, [1, 4, kv, 16]> y = slice_update(x = k, update = q, begin = t, end = u);",
      "tensor<fp16, [1, 4, kv, 16]>"},
-    {"tensor<fp16, [2, 3]> y = slice_update(x = x, update = tensor<fp16, [2, 2]>(RANDOM(1)), begin = [0, 0], end = [2, 1]);", "axis 1 does not fit the slice"},
+    {"tensor<fp16, [2, 3]> y = slice_update(x = x, update = tensor<fp16, [2, 2]>(RANDOM(1)), begin = [0, 0], end = [2, "
+     "1]);",
+     "axis 1 does not fit the slice"},
     {"tensor<fp16, [n, 3]> y = gather(x = x, indices = ids);", "tensor<fp16, [n, 3]>"},
     {"tensor<fp16, [2, n]> y = gather(x = x, indices = ids, axis = -1);", "tensor<fp16, [2, n]>"},
     {"tensor<fp16, [2, 3]> y = gather(x = x, indices = x);", "wanted integers"},
     {"int32 y = gather(x = qs, indices = int32(4));", "element 4 of a value with 4"},
-    {"tensor<fp16, [2, 2]> y = gather(x = x, indices = tensor<int32, [2, 2]>([0, 1, 1, 0]), axis = 1, batch_dims = 1);", "tensor<fp16, [2, 2]>"},
+    {"tensor<fp16, [2, 2]> y = gather(x = x, indices = tensor<int32, [2, 2]>([0, 1, 1, 0]), axis = 1, batch_dims = 1);",
+     "tensor<fp16, [2, 2]>"},
     {"tensor<fp16, [2, 3]> y = gather_along_axis(x = x, indices = i, axis = 1);", "tensor<fp16, [2, 3]>"},
     {"tensor<fp16, [2]> y = gather_nd(x = x, indices = tensor<int32, [2, 2]>([0, 1, 1, 0]));", "tensor<fp16, [2]>"},
-    {"tensor<fp16, [2]> y = gather_nd(x = x, indices = tensor<int32, [2, 3]>([0, 1, 1, 0, 0, 0]));", "index vectors of 3 for 2 axes"},
-    {"tensor<fp16, [2, 3]> y = scatter(data = x, indices = tensor<int32, [1]>([0]), updates = tensor<fp16, [1, 3]>(RANDOM(1)), mode = \"update\");",
+    {"tensor<fp16, [2]> y = gather_nd(x = x, indices = tensor<int32, [2, 3]>([0, 1, 1, 0, 0, 0]));",
+     "index vectors of 3 for 2 axes"},
+    {"tensor<fp16, [2, 3]> y = scatter(data = x, indices = tensor<int32, [1]>([0]), updates = tensor<fp16, [1, "
+     "3]>(RANDOM(1)), mode = \"update\");",
      "tensor<fp16, [2, 3]>"},
-    {"tensor<fp16, [2, 3]> y = scatter_nd(data = x, indices = tensor<int32, [1, 2]>([0, 1]), updates = tensor<fp16, [1]>(RANDOM(1)));", "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [2, 3]> y = scatter_nd(data = x, indices = tensor<int32, [1, 2]>([0, 1]), updates = tensor<fp16, "
+     "[1]>(RANDOM(1)));",
+     "tensor<fp16, [2, 3]>"},
     {"tensor<fp16, [4, 3]> y = tile(x = x, reps = [2, 1]);", "tensor<fp16, [4, 3]>"},
-    {"tensor<int32, [2]> t = stack(axis = 0, values = (N, s)); tensor<fp16, [?, ?]> y = tile(x = x, reps = t);", "tensor<fp16, [2n, ?0]>"},
+    {"tensor<int32, [2]> t = stack(axis = 0, values = (N, s)); tensor<fp16, [?, ?]> y = tile(x = x, reps = t);",
+     "tensor<fp16, [2n, ?0]>"},
     {"tensor<fp16, [4, 3]> y = tile(x = x, reps = [2]);", "wanted 2 elements, one per axis of x"},
     {"tensor<int32, [2]> y = shape(x = mk);", "tensor<int32, [2]> = m, kv"},
-    {"tensor<fp16, [1, ?]> t = concat(axis = 0, values = (int32(1), past)); tensor<fp16, [1, ?]> y = fill(shape = t, value = fp16(0));", "t is declared"},
-    {"tensor<int32, [2]> t = concat(axis = 0, values = (int32(1), past)); tensor<fp16, [1, ?]> y = fill(shape = t, value = fp16(0));",
+    {"tensor<fp16, [1, ?]> t = concat(axis = 0, values = (int32(1), past)); tensor<fp16, [1, ?]> y = fill(shape = t, "
+     "value = fp16(0));",
+     "t is declared"},
+    {"tensor<int32, [2]> t = concat(axis = 0, values = (int32(1), past)); tensor<fp16, [1, ?]> y = fill(shape = t, "
+     "value = fp16(0));",
      "tensor<fp16, [1, kv - n]>"},
     {"tensor<int32, [2]> y = fill(shape = [2], value = int32(7));", "tensor<int32, [2]> = 7, 7"},
     {"tensor<fp32, [2]> y = fill(shape = [2]);", "tensor<fp32, [2]>"},
-    {"tensor<int32, [2, 3]> y = fill_like(ref_tensor = x, value = int32(1));", "tensor<int32, [2, 3]> = 1, 1, 1, 1, 1, 1"},
-    {"int32 t = add(x = s, y = N); tensor<int32, [?]> y = range_1d(start = s, end = t, step = int32(1));", "tensor<int32, [n]>"},
-    {"tensor<int32, [3]> y = range_1d(start = int32(7), end = int32(1), step = int32(-2));", "tensor<int32, [3]> = 7, 5, 3"},
-    {"tensor<int32, [2]> t = range_1d(start = N, end = N, step = int32(1)); tensor<int32, [0]> y = identity(x = t);", "tensor<int32, [0]>"},
-    {"int32 t = add(x = N, y = int32(2)); tensor<int32, [2]> y = range_1d(start = N, end = t, step = int32(1));", "tensor<int32, [2]> = n, n + 1"},
+    {"tensor<int32, [2, 3]> y = fill_like(ref_tensor = x, value = int32(1));",
+     "tensor<int32, [2, 3]> = 1, 1, 1, 1, 1, 1"},
+    {"int32 t = add(x = s, y = N); tensor<int32, [?]> y = range_1d(start = s, end = t, step = int32(1));",
+     "tensor<int32, [n]>"},
+    {"tensor<int32, [3]> y = range_1d(start = int32(7), end = int32(1), step = int32(-2));",
+     "tensor<int32, [3]> = 7, 5, 3"},
+    {"tensor<int32, [2]> t = range_1d(start = N, end = N, step = int32(1)); tensor<int32, [0]> y = identity(x = t);",
+     "tensor<int32, [0]>"},
+    {"int32 t = add(x = N, y = int32(2)); tensor<int32, [2]> y = range_1d(start = N, end = t, step = int32(1));",
+     "tensor<int32, [2]> = n, n + 1"},
     {"tensor<fp32, [3]> y = range_1d(start = fp32(0), end = fp32(1.5), step = fp32(0.6));", "tensor<fp32, [3]>"},
     {"tensor<int32, [3]> y = range_1d(start = int32(0), end = int32(1), step = int32(0));", "is 0"},
-    {"tensor<fp16, [2, 6]> y = pad(x = x, pad = [1, 2], mode = \"constant\", constant_val = fp16(0));", "tensor<fp16, [2, 6]>"},
+    {"tensor<fp16, [2, 6]> y = pad(x = x, pad = [1, 2], mode = \"constant\", constant_val = fp16(0));",
+     "tensor<fp16, [2, 6]>"},
     {"tensor<fp16, [n, 8]> y = pad(x = a, pad = [1, 0, 0, 0]);", "tensor<fp16, [n + 1, 8]>"},
     {"tensor<fp16, [n, 8]> y = pad(x = a, pad = [1]);", "wanted two elements for each"},
     {"tensor<fp16, [2, 3]> y = band_part(x = x, lower = -1, upper = 0);", "tensor<fp16, [2, 3]>"},
-    {"tensor<fp16, [n, 9]> y = one_hot(indices = ids, one_hot_vector_size = 9, on_value = fp16(1));", "tensor<fp16, [n, 9]>"},
+    {"tensor<fp16, [n, 9]> y = one_hot(indices = ids, one_hot_vector_size = 9, on_value = fp16(1));",
+     "tensor<fp16, [n, 9]>"},
     {"tensor<fp16, [2, 2]> t, tensor<int32, [2, 2]> y = topk(x = x, k = 2, axis = 1);", "tensor<int32, [2, 2]>"},
     {"tensor<fp16, [2, 1]> y = topk(x = x, axis = 1, return_indices = false);", "tensor<fp16, [2, 1]>"},
     {"tensor<int32, [2, 3]> y = argsort(x = x);", "tensor<int32, [2, 3]>"},
@@ -253,51 +302,72 @@ static const row rows[] = {
     {"tensor<fp16, [4, kv]> y = read_state(input = x);", "wanted a state"},
     {"tensor<fp16, [4, kv]> y = read_state(input = st); write_state(input = st, data = y);", "tensor<fp16, [4, kv]>"},
     {"write_state(input = st, data = x); fp16 y = reduce_sum(x = x);", "extents 2 and 4 are never equal"},
-    {"tensor<fp16, [?, ?]> y = cond(pred = p) block() { } -> (x) block() { tensor<fp16, [?, ?]> t = slice_by_index(x = x, begin = [0, 0], "
+    {"tensor<fp16, [?, ?]> y = cond(pred = p) block() { } -> (x) block() { tensor<fp16, [?, ?]> t = slice_by_index(x = "
+     "x, begin = [0, 0], "
      "end = [1, 3]); } -> (t);",
      "tensor<fp16, [?0, 3]>"},
-    {"tensor<fp16, [2, 3]> y = cond(pred = p) block() { } -> (x) block() { } -> (f);", "result 0 has another type in the other block"},
+    {"tensor<fp16, [2, 3]> y = cond(pred = p) block() { } -> (x) block() { } -> (f);",
+     "result 0 has another type in the other block"},
     {"int32 t, tensor<fp16, [2, 3]> y = while_loop(loop_vars = (int32(0), x)) block(int32 c, tensor<fp16, [2, 3]> d) "
      "{ bool go = less(x = c, y = int32(4)); } -> (go) block(int32 e, tensor<fp16, [2, 3]> g) "
      "{ int32 c1 = add(x = e, y = int32(1)); tensor<fp16, [2, 3]> g1 = exp(x = g); } -> (c1, g1);",
      "tensor<fp16, [2, 3]>"},
-    {"int32 y = while_loop(loop_vars = (int32(0))) block(int32 c) { } -> (c) block(int32 e) { } -> (e);", "wanted one bool"},
+    {"int32 y = while_loop(loop_vars = (int32(0))) block(int32 c) { } -> (c) block(int32 e) { } -> (e);",
+     "wanted one bool"},
     /* constants that decode at load time */
-    {"tensor<fp16, [4, 64]> y = constexpr_blockwise_shift_scale(data = tensor<int4, [4, 64]>(RANDOM(1)), scale = tensor<fp16, [4, 2]>(RANDOM(2)));",
+    {"tensor<fp16, [4, 64]> y = constexpr_blockwise_shift_scale(data = tensor<int4, [4, 64]>(RANDOM(1)), scale = "
+     "tensor<fp16, [4, 2]>(RANDOM(2)));",
      "tensor<fp16, [4, 64]>"},
-    {"tensor<fp16, [4, 64]> y = constexpr_blockwise_shift_scale(data = tensor<int4, [4, 64]>(RANDOM(1)), scale = tensor<fp16, [4, 3]>(RANDOM(2)));",
+    {"tensor<fp16, [4, 64]> y = constexpr_blockwise_shift_scale(data = tensor<int4, [4, 64]>(RANDOM(1)), scale = "
+     "tensor<fp16, [4, 3]>(RANDOM(2)));",
      "axis 1 does not divide data's 64"},
-    {"tensor<fp16, [4, 8]> y = constexpr_lut_to_dense(indices = tensor<uint2, [4, 8]>(RANDOM(1)), lut = tensor<fp16, [1, 1, 4, 1]>(RANDOM(2)));",
+    {"tensor<fp16, [4, 8]> y = constexpr_lut_to_dense(indices = tensor<uint2, [4, 8]>(RANDOM(1)), lut = tensor<fp16, "
+     "[1, 1, 4, 1]>(RANDOM(2)));",
      "tensor<fp16, [4, 8]>"},
-    {"tensor<fp16, [8, 8]> y = constexpr_lut_to_dense(indices = tensor<uint2, [4, 8]>(RANDOM(1)), lut = tensor<fp16, [1, 1, 4, 2]>(RANDOM(2)), vector_axis = 0);",
+    {"tensor<fp16, [8, 8]> y = constexpr_lut_to_dense(indices = tensor<uint2, [4, 8]>(RANDOM(1)), lut = tensor<fp16, "
+     "[1, 1, 4, 2]>(RANDOM(2)), vector_axis = 0);",
      "tensor<fp16, [8, 8]>"},
-    {"tensor<fp16, [4, 8]> y = constexpr_affine_dequantize(quantized_data = tensor<int8, [4, 8]>(RANDOM(1)), zero_point = int8(0), "
+    {"tensor<fp16, [4, 8]> y = constexpr_affine_dequantize(quantized_data = tensor<int8, [4, 8]>(RANDOM(1)), "
+     "zero_point = int8(0), "
      "scale = tensor<fp16, [4]>(RANDOM(2)), axis = 0);",
      "tensor<fp16, [4, 8]>"},
-    {"tensor<fp32, [2]> y = constexpr_cast(source_val = tensor<fp16, [2]>(RANDOM(1)), output_dtype = \"fp32\");", "tensor<fp32, [2]>"},
-    {"tensor<fp16, [2, 8]> y = constexpr_sparse_to_dense(nonzero_data = tensor<fp16, [3]>(RANDOM(1)), mask = tensor<uint1, [2, 8]>(RANDOM(2)));",
+    {"tensor<fp32, [2]> y = constexpr_cast(source_val = tensor<fp16, [2]>(RANDOM(1)), output_dtype = \"fp32\");",
+     "tensor<fp32, [2]>"},
+    {"tensor<fp16, [2, 8]> y = constexpr_sparse_to_dense(nonzero_data = tensor<fp16, [3]>(RANDOM(1)), mask = "
+     "tensor<uint1, [2, 8]>(RANDOM(2)));",
      "tensor<fp16, [2, 8]>"},
-    {"tensor<fp16, [2, 8]> y = constexpr_sparse_to_dense(nonzero_data = tensor<fp16, [3]>(RANDOM(1)), mask = tensor<uint8, [2]>(RANDOM(2)), "
+    {"tensor<fp16, [2, 8]> y = constexpr_sparse_to_dense(nonzero_data = tensor<fp16, [3]>(RANDOM(1)), mask = "
+     "tensor<uint8, [2]>(RANDOM(2)), "
      "shape = tensor<uint32, [2]>([2, 8]));",
      "tensor<fp16, [2, 8]>"},
     /* composites */
-    {"tensor<fp32, [n, 8]> y = smelt.embed(ids = ids, table = tensor<fp16, [9, 8]>(RANDOM(1)));", "tensor<fp32, [n, 8]>"},
-    {"tensor<fp32, [n, 8]> y = smelt.rms_norm(x = h, gamma = tensor<fp16, [8]>(RANDOM(1)), eps = 1e-5);", "tensor<fp32, [n, 8]>"},
-    {"tensor<fp32, [n, 8]> y = smelt.rms_norm(x = h, gamma = tensor<fp16, [7]>(RANDOM(1)), eps = 1e-5);", "extents 7 and 8 are never equal"},
+    {"tensor<fp32, [n, 8]> y = smelt.embed(ids = ids, table = tensor<fp16, [9, 8]>(RANDOM(1)));",
+     "tensor<fp32, [n, 8]>"},
+    {"tensor<fp32, [n, 8]> y = smelt.rms_norm(x = h, gamma = tensor<fp16, [8]>(RANDOM(1)), eps = 1e-5);",
+     "tensor<fp32, [n, 8]>"},
+    {"tensor<fp32, [n, 8]> y = smelt.rms_norm(x = h, gamma = tensor<fp16, [7]>(RANDOM(1)), eps = 1e-5);",
+     "extents 7 and 8 are never equal"},
     {"tensor<fp32, [n, 8]> y = smelt.rms_norm(x = h);", "eps is missing"},
-    {"tensor<fp32, [n, 4, 8]> y = smelt.rope(x = r, pos = ids, inv_freq = tensor<fp32, [4]>(RANDOM(1)));", "tensor<fp32, [n, 4, 8]>"},
-    {"tensor<fp32, [n, 4, 8]> y = smelt.rope(x = r, pos = ids, inv_freq = tensor<fp32, [5]>(RANDOM(1)));", "wanted at most half of the head's 8 elements"},
-    {"tensor<fp32, [n, 2, 8]> t = slice_by_index(x = r, begin = [0, 0, 0], end = [0, 2, 0], end_mask = [true, false, true]);"
+    {"tensor<fp32, [n, 4, 8]> y = smelt.rope(x = r, pos = ids, inv_freq = tensor<fp32, [4]>(RANDOM(1)));",
+     "tensor<fp32, [n, 4, 8]>"},
+    {"tensor<fp32, [n, 4, 8]> y = smelt.rope(x = r, pos = ids, inv_freq = tensor<fp32, [5]>(RANDOM(1)));",
+     "wanted at most half of the head's 8 elements"},
+    {"tensor<fp32, [n, 2, 8]> t = slice_by_index(x = r, begin = [0, 0, 0], end = [0, 2, 0], end_mask = [true, false, "
+     "true]);"
      "tensor<fp32, [n, 4, 8]> y = smelt.attention(q = r, k = t, v = t, batch = batch, slot = 0, scale = 0.25);",
      "tensor<fp32, [n, 4, 8]>"},
-    {"tensor<fp32, [n, 3, 8]> t = slice_by_index(x = r, begin = [0, 0, 0], end = [0, 3, 0], end_mask = [true, false, true]);"
+    {"tensor<fp32, [n, 3, 8]> t = slice_by_index(x = r, begin = [0, 0, 0], end = [0, 3, 0], end_mask = [true, false, "
+     "true]);"
      "tensor<fp32, [n, 4, 8]> y = smelt.attention(q = r, k = t, v = t, batch = batch, slot = 0, scale = 0.25);",
      "wanted a multiple of k's 3 heads"},
-    {"tensor<fp32, [n, 4, 8]> y = smelt.attention(q = r, k = r, v = r, batch = x, slot = 0, scale = 0.25);", "wanted a batch"},
-    {"tensor<fp32, [n, 8]> y = smelt.gated_mlp(x = h, gate = tensor<fp16, [5, 8]>(RANDOM(1)), up = tensor<fp16, [5, 8]>(RANDOM(1)), "
+    {"tensor<fp32, [n, 4, 8]> y = smelt.attention(q = r, k = r, v = r, batch = x, slot = 0, scale = 0.25);",
+     "wanted a batch"},
+    {"tensor<fp32, [n, 8]> y = smelt.gated_mlp(x = h, gate = tensor<fp16, [5, 8]>(RANDOM(1)), up = tensor<fp16, [5, "
+     "8]>(RANDOM(1)), "
      "down = tensor<fp32, [8, 5]>(RANDOM(1)), act = \"gelu_tanh\");",
      "tensor<fp32, [n, 8]>"},
-    {"tensor<fp32, [n, 9]> y = smelt.lm_head(x = h, weight = tensor<fp16, [9, 8]>(RANDOM(1)), softcap = 30);", "tensor<fp32, [n, 9]>"},
+    {"tensor<fp32, [n, 9]> y = smelt.lm_head(x = h, weight = tensor<fp16, [9, 8]>(RANDOM(1)), softcap = 30);",
+     "tensor<fp32, [n, 9]>"},
 };
 
 static bool used[SM_OP_COUNT_];
@@ -384,11 +454,15 @@ static void zero_copies(void **state) {
 
 static bool parse_all(void *ctx) {
     static const char text[] =
-        "program(1.3) [symbols = string(\"n:1..8\")] { func main<ios18>(tensor<fp16, [n, 4]> x, state<tensor<fp16, [2, 4]>> s, int32 i) {"
-        "tensor<fp16, [3, 4]> w = const()[enc = string(\"affine(int4, fp16, [1, 4])\"), val = tensor<fp16, [3, 4]>(RANDOM(3))];"
+        "program(1.3) [symbols = string(\"n:1..8\")] { func main<ios18>(tensor<fp16, [n, 4]> x, state<tensor<fp16, [2, "
+        "4]>> s, int32 i) {"
+        "tensor<fp16, [3, 4]> w = const()[enc = string(\"affine(int4, fp16, [1, 4])\"), val = tensor<fp16, [3, "
+        "4]>(RANDOM(3))];"
         "tensor<fp16, [n, 3]> y = linear(x = x, weight = w); tensor<int32, [2]> sh = shape(x = y);"
-        "tensor<int32, [2]> c = concat(axis = 0, values = (i, int32(4))); tensor<fp16, [?, 4]> t = fill(shape = c, value = fp16(1));"
-        "tensor<fp16, [n, 3]> z = cond(pred = bool(true)) block() { tensor<fp16, [n, 3]> e = exp(x = y); } -> (e) block() { } -> (y);"
+        "tensor<int32, [2]> c = concat(axis = 0, values = (i, int32(4))); tensor<fp16, [?, 4]> t = fill(shape = c, "
+        "value = fp16(1));"
+        "tensor<fp16, [n, 3]> z = cond(pred = bool(true)) block() { tensor<fp16, [n, 3]> e = exp(x = y); } -> (e) "
+        "block() { } -> (y);"
         "} -> (z, t, sh); }";
     sm_graph *g = NULL;
     sm_err err = {0};
