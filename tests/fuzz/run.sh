@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes one file reader with clang's libFuzzer under the address and undefined-behaviour sanitizers.
 #
-#   tests/fuzz/run.sh gguf|miltext [SECONDS]     default 60
+#   tests/fuzz/run.sh gguf|miltext|mlmodel|blob|npz [SECONDS]     default 60
 #
 # Starts from corpus_NAME/, keeps what it learns in $BUILD/fuzz/NAME, and leaves an input
 # that breaks the reader there too.
@@ -12,16 +12,30 @@ seconds=${2:-60}
 work=${BUILD:-build}/fuzz/$name
 case $name in
 gguf) sources=$(ls src/base/*.c src/tensor/*.c src/format/gguf_*.c) ;;
+mlmodel) sources=$(ls src/base/*.c src/tensor/*.c src/graph/*.c src/format/{mlpackage,blobfile,pbwire}*.c) ;;
+blob) sources=$(ls src/base/*.c src/tensor/*.c src/format/blobfile.c) ;;
+npz) sources=$(ls src/base/*.c src/tensor/*.c src/format/npz.c) ;;
 miltext) sources=$(ls src/base/*.c src/tensor/*.c src/graph/*.c) ;;
 *)
-    echo "run.sh: unknown target '$name': wanted gguf or miltext" >&2
+    echo "run.sh: unknown target '$name': wanted gguf, miltext, mlmodel, blob or npz" >&2
     exit 2
     ;;
 esac
-mkdir -p "$work/corpus"
+mkdir -p "$work/corpus" "$work/format"
+libs=-lm
+max_len=4096
+case $name in
+mlmodel)
+    protoc-c --proto_path=src/format/proto --c_out="$work/format" src/format/proto/coreml.proto
+    sources="$sources $work/format/coreml.pb-c.c"
+    libs="-lm -lprotobuf-c -ljansson -lsodium"
+    max_len=20000
+    ;;
+npz) libs="-lm -lzip" ;;
+esac
 # shellcheck disable=SC2086
 clang -std=gnu11 -D_GNU_SOURCE -DSMELT_VERSION='"fuzz"' -g -O1 -fsanitize=fuzzer,address,undefined \
-    -fno-sanitize-recover=undefined -ffp-contract=off -Isrc "tests/fuzz/fuzz_$name.c" $sources -lm -pthread \
+    -fno-sanitize-recover=undefined -ffp-contract=off -Isrc -I"$work" -I"$work/format" "tests/fuzz/fuzz_$name.c" $sources $libs -pthread \
     -o "$work/fuzz"
-exec "$work/fuzz" -max_total_time="$seconds" -max_len=4096 -timeout=10 -artifact_prefix="$work/" "$work/corpus" \
+exec "$work/fuzz" -max_total_time="$seconds" -max_len=$max_len -timeout=10 -artifact_prefix="$work/" "$work/corpus" \
     "tests/fuzz/corpus_$name"
