@@ -10,6 +10,7 @@
 #ifndef SM_QGEMM_AVX512_INT_H
 #define SM_QGEMM_AVX512_INT_H
 
+#ifdef __AVX512BW__ /* else empty: headers compile alone, without these flags */
 #include <immintrin.h>
 #include <string.h>
 
@@ -127,4 +128,5 @@ ALWAYS void gemm_kind(const sm_qw *w, int tile0, int tile1, const uint8_t *x, si
         gemm(w, tile0, tile1, x, ldx, rows, out, ldo, kind, false, false);
 }
 
+#endif
 #endif

@@ -9,6 +9,7 @@
 #ifndef SM_VMATH_AVX2_H
 #define SM_VMATH_AVX2_H
 
+#ifdef __AVX2__ /* else empty: headers compile alone, without these flags */
 #include <immintrin.h>
 
 static inline __m256 exp_8(__m256 x) {
@@ -41,4 +42,5 @@ static inline __m256 tanh_8(__m256 x) {
     return _mm256_sub_ps(one, _mm256_div_ps(_mm256_set1_ps(2.0f), _mm256_add_ps(e, one)));
 }
 
+#endif
 #endif

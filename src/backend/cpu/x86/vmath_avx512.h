@@ -9,6 +9,7 @@
 #ifndef SM_VMATH_AVX512_H
 #define SM_VMATH_AVX512_H
 
+#ifdef __AVX512DQ__ /* else empty: headers compile alone, without these flags */
 #include <immintrin.h>
 
 static inline __m512 exp_16(__m512 x) {
@@ -37,4 +38,5 @@ static inline __m512 tanh_16(__m512 x) {
     return _mm512_sub_ps(one, _mm512_div_ps(_mm512_set1_ps(2.0f), _mm512_add_ps(e, one)));
 }
 
+#endif
 #endif
