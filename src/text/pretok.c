@@ -34,7 +34,9 @@ static const pre_row rows[] = {
 struct pretok {
     const pre_row *row;
     int n_steps;
-    pcre2_general_context *mem;
+    bool starved;                /* compiling ran out of memory, where PCRE2 does not say so */
+    bool jit;                    /* at least one expression is machine code */
+    pcre2_general_context *mem;  /* of matching */
     pcre2_code *code[MAX_STEPS]; /* NULL: a function */
 };
 
@@ -47,6 +49,12 @@ struct pretok_run {
 static void *pcre_alloc(size_t n, void *unused) {
     (void)unused;
     return sm_alloc(n);
+}
+
+static void *pcre_alloc_noting(size_t n, void *starved) {
+    void *p = sm_alloc(n);
+    *(bool *)starved = *(bool *)starved || p == NULL;
+    return p;
 }
 
 static void pcre_free(void *p, void *unused) {
@@ -65,25 +73,35 @@ static bool has_name(const char *names, sm_sv name) {
     return false;
 }
 
-static sm_status compile(pretok *p, int k, sm_err *err) {
+static sm_status compile(pretok *p, int k, pcre2_compile_context *cc, sm_err *err) {
     const char *z = p->row->steps[k];
     int code;
     PCRE2_SIZE at;
     if (z[0] == '!')
         return SM_OK;
-    pcre2_compile_context *cc = pcre2_compile_context_create(p->mem);
-    if (cc == NULL)
-        return SM_NOMEM(err);
     p->code[k] = pcre2_compile((PCRE2_SPTR)z, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP | PCRE2_DOLLAR_ENDONLY,
                                &code, &at, cc);
-    pcre2_compile_context_free(cc);
     if (p->code[k] == NULL)
         return code == PCRE2_ERROR_HEAP_FAILED
                    ? SM_NOMEM(err)
                    : SM_FAIL(err, SM_RESOURCE, "pre-tokenizer '%.20s', step %d: PCRE2 error %d at %zu", p->row->names,
                              k + 1, code, at);
-    pcre2_jit_compile(p->code[k], PCRE2_JIT_COMPLETE); /* slower without it, not different */
-    return SM_OK;
+    bool jit = pcre2_jit_compile(p->code[k], PCRE2_JIT_COMPLETE) == 0; /* slower without it, not different */
+    p->jit = p->jit || jit;
+    return p->starved ? SM_NOMEM(err) : SM_OK;
+}
+
+static sm_status compile_all(pretok *p, sm_err *err) {
+    sm_status st = SM_OK;
+    pcre2_general_context *mem = pcre2_general_context_create(pcre_alloc_noting, pcre_free, &p->starved);
+    pcre2_compile_context *cc = mem != NULL ? pcre2_compile_context_create(mem) : NULL;
+    if (cc == NULL)
+        st = SM_NOMEM(err);
+    for (; st == SM_OK && p->n_steps < MAX_STEPS && p->row->steps[p->n_steps] != NULL; p->n_steps++)
+        st = compile(p, p->n_steps, cc, err);
+    pcre2_compile_context_free(cc);
+    pcre2_general_context_free(mem);
+    return st;
 }
 
 sm_status pretok_new(sm_sv name, pretok **out, sm_err *err) {
@@ -107,8 +125,7 @@ sm_status pretok_new(sm_sv name, pretok **out, sm_err *err) {
         st = SM_NOMEM(err);
         goto done;
     }
-    for (; p->n_steps < MAX_STEPS && row->steps[p->n_steps] != NULL; p->n_steps++)
-        SM_TRY_DONE(compile(p, p->n_steps, err));
+    SM_TRY_DONE(compile_all(p, err));
     *out = p;
     p = NULL;
 done:
@@ -136,8 +153,8 @@ pretok_run *pretok_run_new(const pretok *p) {
         return NULL;
     r->match = pcre2_match_data_create(1, p->mem);
     r->context = pcre2_match_context_create(p->mem);
-    r->stack = pcre2_jit_stack_create(JIT_STACK, JIT_STACK_MAX, p->mem);
-    if (r->match == NULL || r->context == NULL) {
+    r->stack = p->jit ? pcre2_jit_stack_create(JIT_STACK, JIT_STACK_MAX, p->mem) : NULL;
+    if (r->match == NULL || r->context == NULL || (p->jit && r->stack == NULL)) {
         pretok_run_free(&r);
         return NULL;
     }

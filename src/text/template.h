@@ -27,9 +27,9 @@
 enum {
     SM_TEMPLATE_SOURCE_BYTES = 1 << 20, /* of a template */
     SM_TEMPLATE_DEPTH = 200,            /* of nested expressions and blocks, of nested values */
-    SM_TEMPLATE_STEPS = 20 << 20,       /* evaluated nodes */
-    SM_TEMPLATE_WORK_BYTES = 512 << 20, /* values made while rendering */
-    SM_TEMPLATE_OUTPUT_BYTES = 128 << 20,
+    SM_TEMPLATE_STEPS = 10 << 20,       /* evaluated nodes */
+    SM_TEMPLATE_WORK_BYTES = 128 << 20, /* values made while rendering */
+    SM_TEMPLATE_OUTPUT_BYTES = 64 << 20,
 };
 
 typedef struct sm_template sm_template;

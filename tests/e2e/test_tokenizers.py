@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: MIT
+"""Token ids exactly as llama.cpp gives them.
+
+Against llama.cpp itself (llama_vocab.py) on the models of $SMELT_MODELS and every vocabulary of $SMELT_VOCABS, and
+against the cases that come with the vocabularies (.inp, .out).  Texts: those cases, and tests/golden/hard.json.  The
+tool tok_tool is built beside the program ($SMELT, default build/smelt).
+"""
+import glob
+import json
+import os
+import re
+import struct
+import subprocess
+
+import pytest
+from llama_vocab import Vocab
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SMELT = os.environ.get("SMELT", os.path.join(ROOT, "build", "smelt"))
+TOOL = os.path.join(os.path.dirname(SMELT), "tests", "tools", "tok_tool")
+MODELS = os.environ.get("SMELT_TEST_MODELS") or os.environ.get("SMELT_MODELS") or os.path.join(ROOT, "build", "models")
+VOCABS = os.environ.get("SMELT_TEST_VOCABS") or os.environ.get("SMELT_VOCABS") or os.path.join(ROOT, "build", "vocabs")
+
+UNSUPPORTED = {"bert-bge": "WordPiece", "nomic-bert-moe": "Unigram"}
+
+# Assigned after the Unicode version that the oldest supported PCRE2 knows: what kind of character they are differs.
+NEW_CHARACTERS = re.compile(
+    "[\u0cf3\u0ece\u2ffc-\u2fff\U00010efd-\U00010eff\U0001123f-\U00011241\U00011b00-\U00011b09\U00011f00-\U00011f59"
+    "\U0001342f\U00013440-\U00013455\U0001b132\U0001b155\U0001d2c0-\U0001d2d3\U0001df25-\U0001df2a"
+    "\U0001e030-\U0001e08f\U0001e4d0-\U0001e4f9\U0001f6dc\U0001f774-\U0001f77f\U0001f7d9\U0001fa75-\U0001faff"
+    "\U0002b739\U0002ebf0-\U0002ee5d\U00031350-\U000323af]")
+
+
+def vocab_path(name):
+    return os.path.join(VOCABS, f"ggml-vocab-{name}.gguf")
+
+
+def vocab_names():
+    return sorted(os.path.basename(p)[11:-5] for p in glob.glob(vocab_path("*")))
+
+
+def vocab_cases(name):
+    """Texts, and the ids without bos, of a vocabulary's own test files."""
+    with open(vocab_path(name) + ".inp", encoding="utf-8", newline="") as f:
+        texts = f.read().split("\n__ggml_vocab_test__\n")
+    with open(vocab_path(name) + ".out", encoding="utf-8") as f:
+        ids = [[int(i) for i in line.split()] for line in f]
+    return texts[:len(ids)], ids
+
+
+def texts():
+    with open(os.path.join(ROOT, "tests", "golden", "hard.json"), encoding="utf-8") as f:
+        out = json.load(f)
+    for name in vocab_names():
+        if os.path.exists(vocab_path(name) + ".inp"):
+            out += vocab_cases(name)[0]
+    return [t for t in dict.fromkeys(out) if not NEW_CHARACTERS.search(t)]
+
+
+TEXTS = texts()
+
+
+def tool(path, *args, stdin=b""):
+    return subprocess.run([TOOL, path, *args], input=stdin, capture_output=True)
+
+
+def encode(path, texts, *flags):
+    data = [t.encode() for t in texts]
+    r = tool(path, "encode", *flags, stdin=b"".join(b"%d\n%s" % (len(d), d) for d in data))
+    assert r.returncode == 0, r.stderr.decode()
+    return [[int(i) for i in line.split()] for line in r.stdout.decode().splitlines()]
+
+
+def decode(path, ids, how, *flags):
+    r = tool(path, how, *flags, stdin="".join(" ".join(map(str, i)) + "\n" for i in ids).encode())
+    assert r.returncode == 0, r.stderr.decode()
+    out, at = [], 0
+    while at < len(r.stdout):
+        end = r.stdout.index(b"\n", at)
+        n = int(r.stdout[at:end])
+        out.append(r.stdout[end + 1:end + 1 + n])
+        at = end + 1 + n
+    return out
+
+
+def same_as_llama(path, texts):
+    vocab = Vocab(path)
+    try:
+        for bos in (False, True):
+            for special in (False, True):
+                flags = ["bos"] * bos + ["special"] * special
+                different = [(t, got, want) for t, got in zip(texts, encode(path, texts, *flags), strict=True)
+                             if got != (want := vocab.encode(t, bos, special))]
+                assert not different, (len(different), flags, min(different, key=lambda d: len(d[0])))
+        info = dict(line.split(" ", 1) for line in tool(path, "info").stdout.decode().splitlines() if " " in line)
+        assert [int(i) for i in info.get("ends", "").split()] == vocab.ends()
+        assert (int(info["bos"]), int(info["eos"]), int(info["tokens"])) == (vocab.bos(), vocab.eos(), vocab.count())
+    finally:
+        vocab.close()
+
+
+@pytest.mark.parametrize("name", ["smollm2", "gemma3"])
+def test_models(name):
+    same_as_llama(os.path.join(MODELS, name + ".gguf"), TEXTS)
+
+
+@pytest.mark.parametrize("name", vocab_names())
+def test_vocabulary(name):
+    path = vocab_path(name)
+    if name in UNSUPPORTED:
+        r = tool(path, "info")
+        assert r.returncode == 4 and UNSUPPORTED[name] in r.stderr.decode()
+        return
+    same_as_llama(path, TEXTS)
+
+
+@pytest.mark.parametrize("name", [n for n in vocab_names() if os.path.exists(vocab_path(n) + ".inp") and n not in UNSUPPORTED])
+def test_recorded_cases(name):
+    texts, want = vocab_cases(name)
+    assert encode(vocab_path(name), texts) == want
+
+
+def pretokenizers():
+    """Names by row of the table."""
+    with open(os.path.join(ROOT, "src", "text", "pretokenizers.def"), encoding="utf-8") as f:
+        rows = re.findall(r'^PRE\(((?:"[^"]*"\s*)+),', f.read(), re.M)
+    return [" ".join(re.findall(r'"([^"]*)"', row)).split() for row in rows]
+
+
+def with_pretokenizer(name, path):
+    """GPT-2's vocabulary under another pre-tokenizer: the words show in the ids."""
+    with open(vocab_path("gpt-2"), "rb") as f:
+        data = f.read()
+    key = b"tokenizer.ggml.pre"
+    at = data.index(struct.pack("<Q", len(key)) + key) + 8 + len(key) + 4
+    n = struct.unpack_from("<Q", data, at)[0]
+    with open(path, "wb") as f:
+        f.write(data[:at] + struct.pack("<Q", len(name)) + name.encode() + data[at + 8 + n:])
+
+
+@pytest.mark.skipif(not os.path.exists(vocab_path("gpt-2")), reason="no vocabularies")
+@pytest.mark.parametrize("row", pretokenizers(), ids=lambda row: row[0])
+def test_pretokenizers(row, tmp_path):
+    path = str(tmp_path / "other.gguf")
+    short = [t for t in TEXTS if len(t) < 200]
+    for i, name in enumerate(row):  # the first of a row on all texts, the others on some
+        texts = short if i == 0 else short[5:900:15]
+        with_pretokenizer(name, path)
+        vocab = Vocab(path)
+        different = [(t, got, want) for t, got in zip(texts, encode(path, texts, "bos"), strict=True)
+                     if got != (want := vocab.encode(t, True))]
+        vocab.close()
+        assert not different, (name, len(different), min(different, key=lambda d: len(d[0])))
+
+
+@pytest.mark.parametrize("name", ["smollm2", "gemma3"])
+def test_decoding(name):
+    path = os.path.join(MODELS, name + ".gguf")
+    ids = encode(path, TEXTS, "special")
+    vocab = Vocab(path)
+    want = [b"".join(vocab.piece(i) for i in line) for line in ids]
+    vocab.close()
+    if name == "smollm2":  # the other one makes a space of U+2581
+        assert want == [t.encode() for t in TEXTS]
+    assert decode(path, ids, "decode", "special") == want
+    assert decode(path, ids, "stream", "special") == want
+
+
+@pytest.mark.parametrize("name", ["smollm2", "gemma3"])
+def test_pieces(name):
+    """Every token alone, control tokens shown and not."""
+    path = os.path.join(MODELS, name + ".gguf")
+    vocab = Vocab(path)
+    every = range(vocab.count())
+    for special in (True, False):
+        got = decode(path, [[i] for i in every], "decode", *["special"] * special)
+        assert [i for i in every if got[i] != vocab.piece(i, special)] == []
+    vocab.close()
+
+
+def test_invalid_text():
+    path = os.path.join(MODELS, "smollm2.gguf")
+    r = tool(path, "encode", stdin=b"4\nab\xffc")
+    assert r.stdout == b"error: text is not UTF-8: offset 2: found byte 0xff\n"
+
+
+def test_program(tmp_path):
+    """The same through the program itself."""
+    if not os.access(SMELT, os.X_OK) or subprocess.run([SMELT, "tokenize", "--help"], capture_output=True).returncode:
+        pytest.skip("this build has no `smelt tokenize`")
+    path, text = os.path.join(MODELS, "smollm2.gguf"), tmp_path / "text"
+    for t in TEXTS[::25]:
+        text.write_bytes(t.encode())
+        for flags in ([], ["--no-special"]):
+            r = subprocess.run([SMELT, "tokenize", path, "-f", str(text), "--json", *flags], capture_output=True, check=True)
+            want = encode(path, [t], "bos", *([] if flags else ["special"]))[0]
+            assert json.loads(r.stdout)["ids"] == want, t
