@@ -134,10 +134,31 @@ static sm_dim new_symbol(sm_graph *g, const sm_symbol *s) {
     return symbol_dim(g, (int64_t)p->syms.n - 1);
 }
 
+static bool shown_taken(const sm_graph *g, const char *name) {
+    for (size_t k = 0; k < g->priv->syms.n; k++)
+        if (strcmp(g->priv->syms.v[k].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* The name as a word of the text form, which no other symbol shows; NULL when out of memory. */
+static const char *shown_name(sm_graph *g, const char *name) {
+    size_t n = SM_MIN(strlen(name), 100);
+    bool letter = (name[0] >= 'a' && name[0] <= 'z') || (name[0] >= 'A' && name[0] <= 'Z') || name[0] == '_';
+    char *s = sm_arena_printf(g->arena, "%s%.*s", letter ? "" : "_", (int)n, name);
+    for (char *q = s; q != NULL && *q != 0; q++)
+        if (!((*q >= 'a' && *q <= 'z') || (*q >= 'A' && *q <= 'Z') || (*q >= '0' && *q <= '9') || strchr("_.@", *q)))
+            *q = '_';
+    const char *unique = s;
+    for (int k = 0; unique != NULL && shown_taken(g, unique); k++)
+        unique = sm_arena_printf(g->arena, "%s_%d", s, k);
+    return unique;
+}
+
 sm_dim sm_dim_symbol(sm_graph *g, const char *name, int64_t lo, int64_t hi) {
     struct sm_graph_priv *p = g->priv;
     int64_t k;
-    assert(lo >= 0 && name[0] != 0 && name[0] != '?');
+    assert(lo >= 0);
     if (hi < 0)
         hi = NO_HI;
     if (sm_map_get(p->sym_of, sm_sv_of(name), &k)) {
@@ -145,10 +166,13 @@ sm_dim sm_dim_symbol(sm_graph *g, const char *name, int64_t lo, int64_t hi) {
         p->syms.v[k].hi = SM_MIN(p->syms.v[k].hi, hi);
         return symbol_dim(g, k);
     }
-    sm_symbol s = {.name = sm_arena_strdup(g->arena, name), .lo = lo, .hi = hi};
+    const char *kept = sm_arena_strdup(g->arena, name);
+    sm_symbol s = {.name = shown_name(g, name), .lo = lo, .hi = hi};
     k = (int64_t)p->syms.n;
+    if (kept == NULL)
+        return oom(g);
     sm_dim d = new_symbol(g, &s);
-    if (d != SM_DIM_UNKNOWN && !sm_map_put(p->sym_of, sm_sv_of(s.name), k, NULL, NULL))
+    if (d != SM_DIM_UNKNOWN && !sm_map_put(p->sym_of, sm_sv_of(kept), k, NULL, NULL))
         return oom(g);
     return d;
 }

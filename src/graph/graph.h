@@ -71,7 +71,7 @@ static inline bool sm_dim_known(sm_dim d) { return d >= SM_DIM_SYM_LIMIT; }
 
 typedef struct sm_graph sm_graph;
 /* Named symbol with bounds; the same name gives the same symbol, with the bounds narrowed.  lo >= 0; hi < 0: unbounded.
- * A name is a letter or _, then letters, digits, _ . @ (the text form's extents), at most 127 characters. */
+ * What is not a letter, digit, _ . or @ shows as _, so that extents read back. */
 sm_dim sm_dim_symbol(sm_graph *g, const char *name, int64_t lo, int64_t hi);
 sm_dim sm_dim_fresh(sm_graph *g); /* a new anonymous symbol: prints as "?" in MIL dialects, "?k" in ours */
 sm_dim sm_dim_add(sm_graph *g, sm_dim a, sm_dim b);

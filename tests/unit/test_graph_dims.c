@@ -61,6 +61,15 @@ static void prints_as_people_write(void **state) {
     assert_string_equal(text(g, sm_dim_add(g, sm_dim_fresh(g), n)), "n + ?1");
 }
 
+static void names_of_symbols_are_words(void **state) {
+    sm_graph *g = *state;
+    sm_dim a = sm_dim_symbol(g, "x-1", 1, 2), b = sm_dim_symbol(g, "x_1", 1, 2), c = sm_dim_symbol(g, "1 y", 1, 2);
+    assert_true(a != b && a == sm_dim_symbol(g, "x-1", 1, 2) && b == sm_dim_symbol(g, "x_1", 1, 2));
+    assert_string_equal(text(g, a), "x_1");
+    assert_string_equal(text(g, b), "x_1_0");
+    assert_string_equal(text(g, c), "_1_y");
+}
+
 static void division_is_exact_or_unknown(void **state) {
     sm_graph *g = *state;
     sm_dim n = sm_dim_symbol(g, "n", 1, 256), m = sm_dim_symbol(g, "m", 1, 8);
@@ -165,6 +174,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(equal_expressions_are_equal_handles, setup, teardown),
         cmocka_unit_test_setup_teardown(prints_as_people_write, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_of_symbols_are_words, setup, teardown),
         cmocka_unit_test_setup_teardown(division_is_exact_or_unknown, setup, teardown),
         cmocka_unit_test_setup_teardown(bounds_and_equality, setup, teardown),
         cmocka_unit_test_setup_teardown(functions_are_interned_and_evaluate, setup, teardown),
