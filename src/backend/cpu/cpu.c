@@ -78,6 +78,9 @@ static sm_status new_scratch(sm_exe *e, sm_err *err) {
     e->scratch_bytes = cpu_gated_scratch();
     for (int i = 0; i < e->n_kv; i++)
         e->scratch_bytes = SM_MAX(e->scratch_bytes, cpu_attend_scratch(&e->kv[i].geo));
+    for (size_t i = 0; i < e->steps.n; i++)
+        if (e->steps.v[i].run == cpu_run_quantize)
+            e->scratch_bytes = SM_MAX(e->scratch_bytes, cpu_quantize_scratch(e->steps.v[i].n));
     e->scratch_bytes = (e->scratch_bytes + 127) / 128 * 128;
     e->scratch = sm_alloc_aligned(e->scratch_bytes * (size_t)sm_pool_size(e->pool), 128);
     e->counters = sm_alloc_n(e->steps.n, sizeof *e->counters);

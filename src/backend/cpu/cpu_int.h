@@ -16,6 +16,10 @@
  * BUFFERS.  A buffer is one value's rows, `stride` bytes apart, for the most rows a step may have.  It lives from the
  * phase that makes it to the last phase that reads it; buffers whose lives do not meet share memory.
  *
+ * QUANTIZED ROWS have two terms: the row in 8 bits, then what that left over, in 8 bits with scales of its own, one behind
+ * the other.  Products with both are added, so activations count with about 16 bits.  One term alone costs a small model
+ * one most likely token in twenty; the second shares each unpacked weight with the first.
+ *
  * ROWS.  t (new tokens) or r (rows whose logits are wanted): `sm_rows`.
  *
  * Ownership: constants of the plan hang on `mem`; tables, packed weights, arena, scratch and caches are blocks of their own.
@@ -35,6 +39,8 @@ typedef enum sm_rows { SM_ROWS_T, SM_ROWS_R } sm_rows;
 
 enum {
     ROW_BLOCK = 128, /* rows that a product takes at once: their quantized form stays in L2 */
+    PAIR_ROWS = 8,   /* rows whose two terms a kernel call takes */
+    PAIR_TILES = 2,  /* tiles of such a call: its results stay in L1 */
     QUERY_ROWS = 16, /* rows of a sequence that one piece of attention takes */
     QUERY_HEADS = 8, /* heads of a group that one piece takes, at most */
 };
@@ -179,6 +185,10 @@ static inline uint8_t *cpu_row(const sm_exe *e, int32_t buf, int row) {
 static inline float *cpu_row_f32(const sm_exe *e, int32_t buf, int row) {
     return (float *)(void *)cpu_row(e, buf, row);
 }
+/* From a quantized row's first term to its second. */
+static inline size_t cpu_term_bytes(const sm_exe *e, int32_t buf) {
+    return e->bufs.v[buf].stride / 2;
+}
 static inline int cpu_n_rows(const sm_exe *e, sm_rows rows) {
     return rows == SM_ROWS_T ? e->batch->n_rows : e->batch->n_out;
 }
@@ -213,5 +223,6 @@ void cpu_run_gated(sm_exe *e, const sm_step *s, int ith, int nth); /* act(gate x
 /* Scratch that a thread needs for these. */
 size_t cpu_attend_scratch(const sm_kv_slot *g);
 size_t cpu_gated_scratch(void);
+size_t cpu_quantize_scratch(int32_t n);
 
 #endif

@@ -23,12 +23,28 @@ bool cpu_take(sm_exe *e, const sm_step *s, int chunk, int total, int *from, int 
     return at < total;
 }
 
+/* Both terms of rows [row, row + n) times tiles, added. */
+static void multiply_coded(const sm_exe *e, const sm_qw *w, int t0, int t1, const sm_step *s, int row, int n,
+                           float *out, size_t ldo) {
+    float pair[2 * PAIR_ROWS * PAIR_TILES * SM_TILE];
+    const size_t ld = PAIR_TILES * SM_TILE, ldx = cpu_term_bytes(e, s->in[1]);
+    for (int t = t0; t < t1; t += PAIR_TILES) {
+        int end = SM_MIN(t + (int)PAIR_TILES, t1), cols = SM_MIN(end * SM_TILE, w->n) - t * SM_TILE;
+        for (int r = 0; r < n; r += PAIR_ROWS) {
+            int count = SM_MIN(n - r, (int)PAIR_ROWS);
+            float *o = out + (size_t)r * ldo + (t - t0) * SM_TILE;
+            e->k.qgemm[w->kind](w, t, end, cpu_row(e, s->in[1], row + r), ldx, 2 * count, pair, ld);
+            for (int i = 0; i < count; i++, o += ldo)
+                e->k.add(pair + 2 * (size_t)i * ld, pair + (2 * (size_t)i + 1) * ld, cols, o);
+        }
+    }
+}
+
 /* Rows [row, row + n) of buffers x (f32) and xq (quantized) times tiles of a weight. */
 static void multiply(const sm_exe *e, const sm_cpu_weight *w, int t0, int t1, const sm_step *s, int row, int n,
                      float *out, size_t ldo) {
     if (w->p.coded)
-        e->k.qgemm[w->p.u.q.kind](&w->p.u.q, t0, t1, cpu_row(e, s->in[1], row), e->bufs.v[s->in[1]].stride, n, out,
-                                  ldo);
+        multiply_coded(e, &w->p.u.q, t0, t1, s, row, n, out, ldo);
     else
         e->k.dgemm[w->p.u.d.kind](&w->p.u.d, t0, t1, cpu_row_f32(e, s->in[0], row),
                                   e->bufs.v[s->in[0]].stride / sizeof(float), n, out, ldo);

@@ -147,7 +147,7 @@ static sm_status quantized_of(lower *l, const sm_value *v, int32_t buf, int32_t 
     sm_step *s;
     if (!SM_GROW(&l->quants))
         return SM_NOMEM(l->err);
-    SM_TRY(new_buf(l, sm_qrow_bytes(n), rows, out));
+    SM_TRY(new_buf(l, 2 * sm_qrow_bytes(n), rows, out));
     SM_TRY(new_step(l, cpu_run_quantize, v, rows, n, &s));
     s->in[0] = buf;
     s->out = *out;

@@ -70,10 +70,32 @@ void cpu_run_rope(sm_exe *e, const sm_step *s, int ith, int nth) {
     }
 }
 
+size_t cpu_quantize_scratch(int32_t n) {
+    return (size_t)n * sizeof(float);
+}
+
+/* x minus what its quantized row stands for. */
+static void left_over(const float *x, int n, const uint8_t *row, float *rest) {
+    int nb = sm_qrow_blocks(n);
+    const int8_t *code = (const int8_t *)row;
+    const float *scale = sm_qrow_scale(row, nb);
+    for (int b = 0; b < nb; b++, code += SM_QBLOCK) {
+        int from = b * SM_QBLOCK, count = SM_MIN(n - from, (int)SM_QBLOCK);
+        for (int i = 0; i < count; i++)
+            rest[from + i] = x[from + i] - scale[b] * (float)code[i];
+    }
+}
+
 void cpu_run_quantize(sm_exe *e, const sm_step *s, int ith, int nth) {
     span r = share(e, s, ith, nth);
-    for (int i = r.from; i < r.to; i++)
-        e->k.quantize(cpu_row_f32(e, s->in[0], i), s->n, cpu_row(e, s->out, i));
+    float *rest = (float *)(void *)cpu_scratch(e, ith);
+    for (int i = r.from; i < r.to; i++) {
+        const float *x = cpu_row_f32(e, s->in[0], i);
+        uint8_t *row = cpu_row(e, s->out, i);
+        e->k.quantize(x, s->n, row);
+        left_over(x, s->n, row, rest);
+        e->k.quantize(rest, s->n, row + cpu_term_bytes(e, s->out));
+    }
 }
 
 void cpu_run_gather(sm_exe *e, const sm_step *s, int ith, int nth) {
