@@ -29,7 +29,7 @@ typedef struct sm_pkg_kv {
 typedef struct sm_pkg_item {
     const char *path;   /* relative to Data/, e.g. "smelt/tokenizer.gguf" */
     const char *author, *description, *name;
-    sm_bytes bytes;     /* when writing: the file's content */
+    sm_bytes bytes;     /* the file's content; a folder of a package that was read has none, and is copied when written */
 } sm_pkg_item;
 
 typedef struct sm_package {

@@ -15,6 +15,7 @@
 #define SM_MLPACKAGE_INT_H
 
 #include "base/log.h"
+#include "base/threads.h"
 #include "format/blobfile.h"
 #include "format/coreml.pb-c.h"
 #include "format/mlpackage.h"
@@ -138,6 +139,7 @@ typedef struct sm_pkg_writer {
         size_t n, cap;
     } records;
     sm_progress *progress; /* NULL: none */
+    sm_pool *pool;         /* made for the first large constant that is not copied */
 } sm_pkg_writer;
 
 /* A zeroed message or text in the arena; after out of memory a scratch area (nothing of it is ever read). */

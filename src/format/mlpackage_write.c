@@ -6,6 +6,7 @@
  * it is packed.  Nothing in the output depends on time, place or chance: item identifiers are UUIDs made of the SHA-256
  * of what the item is, user metadata is sorted.  The folder appears under its name when everything is in it.
  */
+#include <dirent.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <sodium.h>
@@ -15,6 +16,8 @@
 
 #include "base/log.h"
 #include "format/mlpackage_int.h"
+
+#define MAX_FOLDERS 16 /* nested in an item */
 
 /* ------------------------------------------------------------------ description */
 
@@ -209,16 +212,49 @@ static sm_status check_items(const sm_package *p, sm_err *err) {
     return SM_OK;
 }
 
-static sm_status write_items(sm_outdir *dir, const sm_package *p, sm_err *err) {
-    for (size_t i = 0; i < p->n_items; i++) {
-        char *rel = sm_path_join("Data", p->items[i].path);
-        if (rel == NULL)
-            return SM_NOMEM(err);
-        sm_status st = write_all(dir, rel, p->items[i].bytes.p, p->items[i].bytes.n, err);
-        sm_free(rel);
-        SM_TRY(st);
+/* A folder that an item of a read package names: file by file. */
+static sm_status copy_folder(sm_outdir *dir, const char *from, const char *rel, int depth, sm_err *err) {
+    DIR *d = depth > MAX_FOLDERS ? NULL : opendir(from);
+    sm_status st = sm_outdir_mkdir(dir, rel, err);
+    if (d == NULL)
+        return st != SM_OK ? st : SM_FAIL(err, SM_BADINPUT, "cannot read folder '%s'", from);
+    for (struct dirent *e; st == SM_OK && (e = readdir(d)) != NULL;) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        char *src = sm_path_join(from, e->d_name), *to = sm_path_join(rel, e->d_name);
+        sm_mapfile m;
+        if (src == NULL || to == NULL)
+            st = SM_NOMEM(err);
+        else if (sm_path_is_dir(src))
+            st = copy_folder(dir, src, to, depth + 1, err);
+        else if ((st = sm_mapfile_open(src, &m, err)) == SM_OK) {
+            st = write_all(dir, to, m.p, m.n, err);
+            sm_mapfile_close(&m);
+        }
+        sm_free(src);
+        sm_free(to);
     }
-    return SM_OK;
+    closedir(d);
+    return st;
+}
+
+static sm_status write_items(sm_outdir *dir, const sm_package *p, sm_err *err) {
+    sm_status st = SM_OK;
+    for (size_t i = 0; i < p->n_items && st == SM_OK; i++) {
+        const sm_pkg_item *it = &p->items[i];
+        char *rel = sm_path_join("Data", it->path), *from = NULL;
+        if (it->bytes.p == NULL && p->path != NULL)
+            from = sm_package_item_path(p, it->path);
+        if (rel == NULL)
+            st = SM_NOMEM(err);
+        else if (from != NULL && sm_path_is_dir(from))
+            st = copy_folder(dir, from, rel, 0, err);
+        else
+            st = write_all(dir, rel, it->bytes.p, it->bytes.n, err);
+        sm_free(rel);
+        sm_free(from);
+    }
+    return st;
 }
 
 /* ------------------------------------------------------------------ the whole */
@@ -311,6 +347,7 @@ sm_status sm_mlpackage_write(const sm_package *p, const char *path, const sm_pkg
     sm_map_free(&w.bytes_of);
     sm_free(w.placed.v);
     sm_free(w.records.v);
+    sm_pool_free(&w.pool);
     sm_arena_free(&w.a);
     return st;
 }

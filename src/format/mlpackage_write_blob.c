@@ -7,7 +7,8 @@
  *     fill      slabs: source bytes as they are when nothing changes, else through sm_transcode_rows, to all parts side
  *               by side
  *
- * Memory is one slab whatever the model's size: source pages are released behind the writer.  A source that is asked for
+ * Memory is one slab whatever the model's size: source pages are released behind the writer.  Chunks of a slab go to all
+ * cores; their borders, and so the sums of errors, do not depend on how many there are.  A source that is asked for
  * again in the same form is already there; so are equal small dense constants (the zero bias of every linear of a width).
  */
 #include <assert.h>
@@ -18,8 +19,9 @@
 #include "base/log.h"
 #include "format/mlpackage_int.h"
 
-#define SLAB_BYTES ((size_t)4 << 20)   /* copied at a time */
-#define SLAB_ELEMS ((uint64_t)1 << 20) /* transcoded at a time: 4 MiB as f32 */
+#define SLAB_BYTES ((size_t)4 << 20)     /* copied at a time */
+#define CHUNK_ELEMS ((uint64_t)1 << 17)  /* transcoded at a time by one thread */
+#define SLAB_CHUNKS 32                   /* transcoded before they are written */
 #define SHARE_BYTES ((size_t)64 << 10) /* dense constants up to this size are shared by content */
 #define BLOB_ELEMS 10                  /* fewer elements are immediate values */
 
@@ -107,13 +109,6 @@ static bool is_file_mapping(const void *p) {
     return found;
 }
 
-static void release_source(const sm_tensor *t) {
-    sm_mem_sample();
-    for (int k = 0; k < SM_PART_COUNT; k++)
-        if (t->part[k].n >= SHARE_BYTES && is_file_mapping(t->part[k].p))
-            sm_mapfile_release(t->part[k].p, t->part[k].n);
-}
-
 typedef struct filler {
     sm_pkg_writer *w;
     const sm_const *c;
@@ -123,9 +118,16 @@ typedef struct filler {
     sm_carry how;
     bool as_is;  /* the source's bytes are what is wanted */
     bool shared; /* with an equal constant */
+    bool mapped[SM_PART_COUNT]; /* source pages may be given back */
     sm_xerr xerr;
     sm_err *err;
 } filler;
+
+/* Bytes [from, to) of a part of the source were read for the last time. */
+static void release(const filler *f, int k, uint64_t from, uint64_t to) {
+    if (f->mapped[k])
+        sm_mapfile_release(f->c->src.part[k].p + from, (size_t)(to - from));
+}
 
 /* n bytes of part k from its byte `at` on. */
 static sm_status put_bytes(filler *f, int k, uint64_t at, const uint8_t *p, size_t n) {
@@ -151,6 +153,7 @@ static sm_status copy_parts(filler *f) {
         for (size_t at = 0, n; at < f->bytes[k]; at += n) {
             n = SM_MIN(f->bytes[k] - at, SLAB_BYTES);
             SM_TRY(put_bytes(f, k, at, f->c->src.part[k].p + at, n));
+            release(f, k, at, at + n);
             add_progress(f, n);
         }
     f->xerr.n = sm_tensor_numel(&f->c->src);
@@ -170,33 +173,89 @@ static uint64_t rows_bytes(const filler *f, int k, uint64_t n) {
     return sm_dtype_size(sm_enc_part_dtype(&f->c->want, k), numel / rows * n);
 }
 
+typedef struct slab {
+    filler *f;
+    uint64_t row, n, chunk; /* rows, a multiple of 8 but at the end */
+    uint8_t *buf[SM_PART_COUNT];
+    sm_status st[SLAB_CHUNKS];
+    sm_err err[SLAB_CHUNKS];
+    sm_xerr xerr[SLAB_CHUNKS];
+} slab;
+
+static uint64_t n_chunks(const slab *s) {
+    return (s->n + s->chunk - 1) / s->chunk;
+}
+
+static void transcode_chunks(void *ctx, int ith, int nth) {
+    slab *s = ctx;
+    const filler *f = s->f;
+    for (uint64_t i = (uint64_t)ith; i < n_chunks(s); i += (uint64_t)nth) {
+        uint64_t from = i * s->chunk, n = SM_MIN(s->chunk, s->n - from);
+        uint8_t *out[SM_PART_COUNT];
+        for (int k = 0; k < SM_PART_COUNT; k++)
+            out[k] = s->buf[k] == NULL ? NULL : s->buf[k] + rows_bytes(f, k, from);
+        s->xerr[i] = (sm_xerr){0};
+        s->st[i] = sm_transcode_rows(&f->c->src, &f->c->want, f->c->want_dtype, s->row + from, n, out, &s->xerr[i],
+                                     &s->err[i]);
+    }
+}
+
+static sm_status transcode_slab(slab *s) {
+    filler *f = s->f;
+    sm_pkg_writer *w = f->w;
+    if (n_chunks(s) > 1 && w->pool == NULL)
+        SM_TRY(sm_pool_new(0, &w->pool, f->err));
+    if (n_chunks(s) > 1)
+        sm_pool_run(w->pool, transcode_chunks, s);
+    else
+        transcode_chunks(s, 0, 1);
+    for (uint64_t i = 0; i < n_chunks(s); i++) {
+        if (s->st[i] != SM_OK && f->err != NULL)
+            *f->err = s->err[i];
+        SM_TRY(s->st[i]);
+        sm_xerr_add(&f->xerr, &s->xerr[i]);
+    }
+    for (int k = 0; k < SM_PART_COUNT; k++) {
+        uint64_t from = rows_bytes(f, k, s->row), to = rows_bytes(f, k, s->row + s->n);
+        SM_TRY(put_bytes(f, k, from, s->buf[k], (size_t)(to - from)));
+        add_progress(f, to - from);
+    }
+    sm_mem_sample();
+    return SM_OK;
+}
+
 /* Row by row; sm_transcode_how has accepted the pair, so that every part is contiguous in rows. */
 static sm_status transcode_parts(filler *f) {
     const sm_tensor *src = &f->c->src;
     uint64_t rows = sm_tensor_rows(src), cols = (uint64_t)SM_MAX(sm_tensor_cols(src), 1);
-    uint64_t step = SM_MIN(SM_MAX(SLAB_ELEMS / cols / 8 * 8, (uint64_t)8), rows);
-    uint8_t *buf[SM_PART_COUNT] = {0};
+    uint64_t row_bytes = rows == 0 ? 0 : src->part[SM_PART_DATA].n / rows, done = 0;
     sm_status st = SM_OK;
+    slab *s = sm_alloc(sizeof *s);
+    if (s == NULL)
+        return SM_NOMEM(f->err);
+    s->f = f;
+    s->chunk = SM_MAX(CHUNK_ELEMS / cols / 8 * 8, (uint64_t)8);
     for (int k = 0; k < SM_PART_COUNT; k++) {
-        buf[k] = f->bytes[k] == 0 ? NULL : sm_alloc((size_t)rows_bytes(f, k, step));
-        if (f->bytes[k] != 0 && buf[k] == NULL) {
+        uint64_t room = rows_bytes(f, k, SM_MIN(s->chunk * SLAB_CHUNKS, rows));
+        s->buf[k] = f->bytes[k] == 0 ? NULL : sm_alloc((size_t)room);
+        if (f->bytes[k] != 0 && s->buf[k] == NULL) {
             st = SM_NOMEM(f->err);
             goto done;
         }
     }
-    for (uint64_t row = 0, n; row < rows; row += n) {
-        n = SM_MIN(step, rows - row);
-        SM_TRY_DONE(sm_transcode_rows(src, &f->c->want, f->c->want_dtype, row, n, buf, &f->xerr, f->err));
-        for (int k = 0; k < SM_PART_COUNT; k++) {
-            uint64_t from = rows_bytes(f, k, row), to = rows_bytes(f, k, row + n);
-            SM_TRY_DONE(put_bytes(f, k, from, buf[k], (size_t)(to - from)));
-            add_progress(f, to - from);
-        }
-        sm_mem_sample();
+    for (s->row = 0; s->row < rows; s->row += s->n) {
+        s->n = SM_MIN(s->chunk * SLAB_CHUNKS, rows - s->row);
+        SM_TRY_DONE(transcode_slab(s));
+        /* Rows that are stored in another order stay until their group is through. */
+        uint64_t through = s->row + s->n, group = SM_MAX((uint64_t)src->deinterleave, 1);
+        through -= through % group;
+        release(f, SM_PART_DATA, done * row_bytes, through * row_bytes);
+        done = through;
     }
 done:
     for (int k = 0; k < SM_PART_COUNT; k++)
-        sm_free(buf[k]);
+        sm_free(s->buf[k]);
+    sm_free(s);
     return st;
 }
 
@@ -246,8 +305,12 @@ static sm_status place_new(filler *f) {
                 return SM_NOMEM(f->err);
         }
     }
+    for (int k = 0; k < SM_PART_COUNT; k++)
+        f->mapped[k] = c->src.part[k].n >= SHARE_BYTES && is_file_mapping(c->src.part[k].p);
     SM_TRY(f->as_is ? copy_parts(f) : transcode_parts(f));
-    release_source(&f->c->src);
+    for (int k = 0; k < SM_PART_COUNT; k++)
+        release(f, k, 0, c->src.part[k].n);
+    sm_mem_sample();
     return SM_OK;
 }
 

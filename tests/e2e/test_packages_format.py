@@ -8,6 +8,7 @@ import glob
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 
@@ -113,6 +114,24 @@ def test_report_names_each_tensor_once(fixture, tmp_path):
     names = [x.split()[0] for x in lines[:-1]]
     assert len(names) == len(set(names)) > 10
     assert all(x.split()[1] == "same" and x.split()[3] == "0" for x in lines[:-1])
+
+
+def test_enumerated_shapes_become_bounds(tmp_path):
+    src = next(f for f in FIXTURES if name_of(f) == "llama_kvio_ios17_lut")
+    pkg = tmp_path / "a.mlpackage"
+    shutil.copytree(src, pkg)
+    model = pkg / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    spec = ct.utils.load_spec(str(model))
+    for i in spec.description.input[:2]:
+        a = i.type.multiArrayType
+        a.ClearField("shapeRange")
+        for n in (4, 16, 8):
+            a.enumeratedShapes.shapes.add().shape[:] = [1, n]
+        a.shape[:] = [1, 4]
+    model.write_bytes(spec.SerializeToString())
+    assert "input_ids_1:4..16" in rewrite(pkg, "names")
+    rewrite(pkg, tmp_path / "b.mlpackage")
+    check(tmp_path / "b.mlpackage")
 
 
 # ---- forms made by coremltools' builder

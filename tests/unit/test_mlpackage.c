@@ -420,6 +420,20 @@ static void test_manifests(void **state) {
     assert_null(sm_package_item_path(p, "weights"));
     sm_free(item);
     sm_graph_free(&p->graph);
+    /* A folder as an item goes along. */
+    static const char more[] = MANIFEST("1.0.0", "A", "\"A\": " ITEM("m.mlmodel") ", \"D\": " ITEM("extra"));
+    put_file(dir, "Manifest.json", more, sizeof more - 1);
+    snprintf(path, sizeof path, "%s/Data/extra", dir);
+    assert_int_equal(mkdir(path, 0777), 0);
+    snprintf(path, sizeof path, "%s/Data/extra/deep", dir);
+    assert_int_equal(mkdir(path, 0777), 0);
+    put_file(dir, "Data/extra/deep/file", "text", 4);
+    ok(sm_mlpackage_read(dir, &p, &err));
+    snprintf(path, sizeof path, "%s/copy.mlpackage", dir);
+    ok(sm_mlpackage_write(p, path, NULL, &err));
+    snprintf(path, sizeof path, "%s/copy.mlpackage/Data/extra/deep/file", dir);
+    assert_true(sm_path_exists(path));
+    sm_graph_free(&p->graph);
     unload(&f);
     scratch_remove(dir);
 }
