@@ -63,8 +63,7 @@ static void check(const sm_tokenizer *t, sm_sv text, unsigned flags, bool plain)
     sm_detok_finish(d, &stream, &err);
     if (sm_utf8_valid(stream.p, stream.n) != stream.n)
         abort();
-    if (st == SM_OK && plain && memmem(text.p, text.n, "\xe2\x96\x81", 3) == NULL &&
-        (back.n != text.n || (text.n > 0 && memcmp(back.p, text.p, text.n) != 0)))
+    if (st == SM_OK && plain && (back.n != text.n || memcmp(back.p, text.p, text.n) != 0))
         abort();
     sm_detok_free(&d);
     sm_ids_free(&ids);
@@ -85,9 +84,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     if (c == NULL || sm_checkpoint_index(c, &err) != SM_OK)
         abort();
     sm_sv text = {(const char *)p + 2 + bent, n - 2 - bent};
+    /* U+2581 comes back as a space, and a user-defined token puts one after itself */
+    bool plain = pre == NULL && bent < 3 && (p[0] & 0xc0) == 0 && text.n > 0 && memchr(text.p, '[', text.n) == NULL &&
+                 memmem(text.p, text.n, "\xe2\x96\x81", 3) == NULL;
     if (sm_tokenizer_new(c, &t, &err) == SM_OK)
-        check(t, text, p[0] >> 6 & (SM_ENC_BOS | SM_ENC_SPECIAL),
-              bent < 3 && !(p[0] & 0x40) && pre == NULL && text.n > 0);
+        check(t, text, p[0] >> 6 & (SM_ENC_BOS | SM_ENC_SPECIAL), plain);
     sm_tokenizer_free(&t);
     sm_checkpoint_free(&c);
     return 0;
