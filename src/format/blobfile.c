@@ -41,16 +41,19 @@ sm_status sm_blobfile_open(const char *name, const uint8_t *p, size_t n, sm_blob
     return SM_OK;
 }
 
-sm_status sm_blobfile_get(const sm_blobfile *f, uint64_t offset, sm_dtype t, uint64_t numel, sm_bytes *out, sm_err *err) {
+sm_status sm_blobfile_get(const sm_blobfile *f, uint64_t offset, sm_dtype t, uint64_t numel, sm_bytes *out,
+                          sm_err *err) {
     size_t want;
     if (offset % SM_BLOB_ALIGN != 0 || offset < SM_BLOB_ALIGN || offset > f->n || f->n - offset < SM_BLOB_ALIGN)
         return SM_FAIL(err, SM_BADINPUT,
-                       "%s: blob offset %" PRIu64 ": wanted a multiple of %d from %d on with a record inside the file's %zu bytes",
+                       "%s: blob offset %" PRIu64
+                       ": wanted a multiple of %d from %d on with a record inside the file's %zu bytes",
                        f->name, offset, SM_BLOB_ALIGN, SM_BLOB_ALIGN, f->n);
     const uint8_t *r = f->p + offset;
     if (get(r, 4) != SENTINEL)
-        return SM_FAIL(err, SM_BADINPUT, "%s: blob offset %" PRIu64 ": wanted sentinel 0x%08" PRIX32 ", found 0x%08" PRIX64,
-                       f->name, offset, SENTINEL, get(r, 4));
+        return SM_FAIL(err, SM_BADINPUT,
+                       "%s: blob offset %" PRIu64 ": wanted sentinel 0x%08" PRIX32 ", found 0x%08" PRIX64, f->name,
+                       offset, SENTINEL, get(r, 4));
     sm_dtype found = sm_dtype_of_blob((int)SM_MIN(get(r + 4, 4), (uint64_t)INT32_MAX));
     if (found == SM_NONE || found != t)
         return SM_FAIL(err, SM_BADINPUT, "%s: blob offset %" PRIu64 ": wanted %s, found %s (type %" PRIu64 ")", f->name,
@@ -58,11 +61,13 @@ sm_status sm_blobfile_get(const sm_blobfile *f, uint64_t offset, sm_dtype t, uin
                        get(r + 4, 4));
     uint64_t bytes = get(r + 8, 8), at = get(r + 16, 8), spare = get(r + 24, 8);
     if (!sm_dtype_bytes(t, numel, &want) || bytes != want)
-        return SM_FAIL(err, SM_BADINPUT, "%s: blob offset %" PRIu64 ": %" PRIu64 " elements of %s want %zu bytes, found %" PRIu64,
+        return SM_FAIL(err, SM_BADINPUT,
+                       "%s: blob offset %" PRIu64 ": %" PRIu64 " elements of %s want %zu bytes, found %" PRIu64,
                        f->name, offset, numel, sm_dtype_name(t), want, bytes);
     if (at % SM_BLOB_ALIGN != 0 || at < SM_BLOB_ALIGN || at > f->n || f->n - at < bytes)
         return SM_FAIL(err, SM_BADINPUT,
-                       "%s: blob offset %" PRIu64 ": data of %" PRIu64 " bytes at %" PRIu64 " is not aligned or not inside the file's %zu bytes",
+                       "%s: blob offset %" PRIu64 ": data of %" PRIu64 " bytes at %" PRIu64
+                       " is not aligned or not inside the file's %zu bytes",
                        f->name, offset, bytes, at, f->n);
     if (spare != spare_bits(t, numel))
         return SM_FAIL(err, SM_BADINPUT, "%s: blob offset %" PRIu64 ": wanted %u padding bits, found %" PRIu64, f->name,

@@ -30,7 +30,8 @@ typedef struct sm_blobfile {
 /* Over bytes that outlive it; checks the header. */
 sm_status sm_blobfile_open(const char *name, const uint8_t *p, size_t n, sm_blobfile *out, sm_err *err);
 /* The data of the blob at `offset`, which must hold numel elements of type t. */
-sm_status sm_blobfile_get(const sm_blobfile *f, uint64_t offset, sm_dtype t, uint64_t numel, sm_bytes *out, sm_err *err);
+sm_status sm_blobfile_get(const sm_blobfile *f, uint64_t offset, sm_dtype t, uint64_t numel, sm_bytes *out,
+                          sm_err *err);
 
 typedef struct sm_blobout {
     sm_outfile *file; /* borrowed */

@@ -27,9 +27,9 @@ typedef struct sm_pkg_kv {
 
 /* A file or directory beside the model inside the package (Data/<path>), listed in the manifest. */
 typedef struct sm_pkg_item {
-    const char *path;   /* relative to Data/, e.g. "smelt/tokenizer.gguf" */
+    const char *path; /* relative to Data/, e.g. "smelt/tokenizer.gguf" */
     const char *author, *description, *name;
-    sm_bytes bytes;     /* the file's content; a folder of a package that was read has none, and is copied when written */
+    sm_bytes bytes; /* the file's content; a folder of a package that was read has none, and is copied when written */
 } sm_pkg_item;
 
 typedef struct sm_package {
@@ -41,7 +41,7 @@ typedef struct sm_package {
     size_t n_meta;
     sm_pkg_item *items; /* besides the model and its weights */
     size_t n_items;
-    sm_graph *graph;     /* owns all of the above and the mapped files (sm_graph_keep) */
+    sm_graph *graph; /* owns all of the above and the mapped files (sm_graph_keep) */
     uint64_t weight_bytes, model_bytes;
 } sm_package;
 

@@ -74,8 +74,8 @@ static sm_status read_items(sm_package *pkg, const json_t *root, char **model, s
     json_object_foreach((json_t *)(uintptr_t)items, key, item) {
         const char *path = text_of(item, "path"), *opt[3];
         if (path == NULL || !sm_pkg_path_inside(path))
-            return SM_FAIL(err, SM_BADINPUT, "item %s: path %s: wanted one inside the package", sm_quote(key, strlen(key)),
-                           path == NULL ? "(none)" : sm_quote(path, strlen(path)));
+            return SM_FAIL(err, SM_BADINPUT, "item %s: path %s: wanted one inside the package",
+                           sm_quote(key, strlen(key)), path == NULL ? "(none)" : sm_quote(path, strlen(path)));
         char *copy = sm_arena_strdup(a, path);
         if (copy == NULL)
             return SM_NOMEM(err);
@@ -152,12 +152,12 @@ static const char *kind_of(uint32_t field) {
         uint32_t field;
         const char *name;
     } kinds[] = {
-        {200, "pipeline classifier"},   {201, "pipeline regressor"},    {202, "pipeline"},
-        {303, "neural network"},        {403, "neural network"},        {500, "neural network"},
-        {302, "tree ensemble"},         {402, "tree ensemble"},         {300, "linear model"},
-        {400, "linear model"},          {301, "support vector machine"}, {401, "support vector machine"},
-        {404, "nearest neighbours"},    {555, "custom model"},          {556, "linked model"},
-        {2000, "text classifier"},      {2001, "word tagger"},          {2005, "word embedding"},
+        {200, "pipeline classifier"}, {201, "pipeline regressor"},     {202, "pipeline"},
+        {303, "neural network"},      {403, "neural network"},         {500, "neural network"},
+        {302, "tree ensemble"},       {402, "tree ensemble"},          {300, "linear model"},
+        {400, "linear model"},        {301, "support vector machine"}, {401, "support vector machine"},
+        {404, "nearest neighbours"},  {555, "custom model"},           {556, "linked model"},
+        {2000, "text classifier"},    {2001, "word tagger"},           {2005, "word embedding"},
         {3000, "serialized model"},
     };
     for (size_t i = 0; i < SM_ARRAY_LEN(kinds); i++)

@@ -83,10 +83,8 @@ static sm_status read_blockwise(sm_pkg_reader *r, const sm_pkg_operand *args, in
     t->dtype = scale.dtype;
     t->part[SM_PART_SCALE] = scale.part[SM_PART_DATA];
     if (is_dense(&data)) {
-        t->enc = (sm_encoding){.id = SM_ENC_AFFINE,
-                               .code = data.dtype,
-                               .aux = scale.dtype,
-                               .off = has_offset ? offset.dtype : SM_NONE};
+        t->enc = (sm_encoding){
+            .id = SM_ENC_AFFINE, .code = data.dtype, .aux = scale.dtype, .off = has_offset ? offset.dtype : SM_NONE};
         memcpy(t->enc.block, block, sizeof block);
         if (has_offset)
             t->part[SM_PART_OFFSET] = offset.part[SM_PART_DATA];
@@ -102,7 +100,7 @@ static sm_status read_blockwise(sm_pkg_reader *r, const sm_pkg_operand *args, in
 
 /* Smallest index type of a table of n entries; SM_NONE when n is no power of two of at most 8 bits. */
 static sm_dtype index_type(int64_t n) {
-    static const sm_dtype of_bits[] = {SM_NONE,  SM_UINT1, SM_UINT2, SM_UINT3, SM_UINT4,
+    static const sm_dtype of_bits[] = {SM_NONE, SM_UINT1, SM_UINT2, SM_UINT3, SM_UINT4,
                                        SM_NONE, SM_UINT6, SM_NONE,  SM_UINT8};
     for (int bits = 1; bits <= 8; bits++)
         if (n == INT64_C(1) << bits)
@@ -164,8 +162,8 @@ static sm_status read_lut(sm_pkg_reader *r, const sm_pkg_operand *args, int n, s
     if (lut.rank != rank + 2 || sm_dtype_kind(indices.dtype) != 'u' || sm_dtype_bits(indices.dtype) > 8 ||
         lut.dims[rank] != INT64_C(1) << sm_dtype_bits(indices.dtype))
         return SM_FAIL(err, SM_BADINPUT,
-                       "'lut': wanted rank %d and a table of 2^bits entries for each 'indices' value of type %s", rank + 2,
-                       sm_dtype_name(indices.dtype));
+                       "'lut': wanted rank %d and a table of 2^bits entries for each 'indices' value of type %s",
+                       rank + 2, sm_dtype_name(indices.dtype));
     *t = indices;
     t->enc = (sm_encoding){.id = SM_ENC_LUT, .code = indices.dtype};
     if (!table_parts(&lut, rank, t))
@@ -215,7 +213,8 @@ static sm_status spread(sm_pkg_reader *r, const sm_tensor *v, uint64_t n, sm_byt
     return SM_OK;
 }
 
-static sm_status read_affine(sm_pkg_reader *r, const sm_pkg_operand *args, int n, sm_tensor *t, bool *fits, sm_err *err) {
+static sm_status read_affine(sm_pkg_reader *r, const sm_pkg_operand *args, int n, sm_tensor *t, bool *fits,
+                             sm_err *err) {
     sm_tensor data, zero, scale, axis;
     SM_TRY(operand(r, "quantized_data", args, n, &data, err));
     SM_TRY(operand(r, "zero_point", args, n, &zero, err));
@@ -225,13 +224,14 @@ static sm_status read_affine(sm_pkg_reader *r, const sm_pkg_operand *args, int n
         return SM_OK;
     if ((data.dtype != SM_INT8 && data.dtype != SM_UINT8) || zero.dtype != data.dtype || !is_float(scale.dtype) ||
         axis.dtype != SM_INT32 || sm_tensor_numel(&axis) != 1)
-        return SM_FAIL(err, SM_BADINPUT, "wanted int8 or uint8 codes with 'zero_point' of their type, float 'scale', int32 'axis'");
+        return SM_FAIL(err, SM_BADINPUT,
+                       "wanted int8 or uint8 codes with 'zero_point' of their type, float 'scale', int32 'axis'");
     int64_t a = sm_code_get(SM_INT32, axis.part[SM_PART_DATA].p, 0);
     a += a < 0 ? data.rank : 0;
     uint64_t n_scale = sm_tensor_numel(&scale), n_zero = sm_tensor_numel(&zero), channels = SM_MAX(n_scale, n_zero);
     if (zero.rank > 1 || scale.rank > 1 || a < 0 || a >= SM_MAX(data.rank, 1) ||
-        (channels > 1 && (data.rank == 0 || (int64_t)channels != data.dims[a])) || (n_scale != 1 && n_scale != channels) ||
-        (n_zero != 1 && n_zero != channels))
+        (channels > 1 && (data.rank == 0 || (int64_t)channels != data.dims[a])) ||
+        (n_scale != 1 && n_scale != channels) || (n_zero != 1 && n_zero != channels))
         return SM_FAIL(err, SM_BADINPUT, "'scale' and 'zero_point': wanted one value or one per channel of 'axis'");
     *t = data;
     t->dtype = scale.dtype;

@@ -136,8 +136,8 @@ static sm_status collect_args(op_reader *x) {
             continue;
         }
         if (a == NULL || a->n_bindings != 1 || a->bindings[0]->kind_case == SM_PB__BINDING__KIND__NOT_SET)
-            return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter %s: wanted one value, found %zu", sm_quote(key, strlen(key)),
-                           a == NULL ? (size_t)0 : a->n_bindings);
+            return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter %s: wanted one value, found %zu",
+                           sm_quote(key, strlen(key)), a == NULL ? (size_t)0 : a->n_bindings);
         const SmPb__Binding *v = a->bindings[0];
         sm_value *named = NULL;
         if (v->kind_case == SM_PB__BINDING__KIND_NAME)
@@ -327,7 +327,8 @@ static sm_status read_ops(func_reader *fr, sm_builder *b, scope *s, const SmPb__
             st = read_node(&x, depth);
         }
         if (st != SM_OK) {
-            sm_err_prefix(fr->err, "op %s -> %s", sm_quote(o->type, strlen(o->type)), sm_quote(x.label, strlen(x.label)));
+            sm_err_prefix(fr->err, "op %s -> %s", sm_quote(o->type, strlen(o->type)),
+                          sm_quote(x.label, strlen(x.label)));
             return st;
         }
     }
@@ -354,7 +355,8 @@ static const SmPb__ArrayFeature *describe(const func_reader *fr, const char *inp
 }
 
 /* Bounds of axis a; hi -1: none. */
-static sm_status axis_bounds(const func_reader *fr, const SmPb__ArrayFeature *f, int rank, int a, int64_t *lo, int64_t *hi) {
+static sm_status axis_bounds(const func_reader *fr, const SmPb__ArrayFeature *f, int rank, int a, int64_t *lo,
+                             int64_t *hi) {
     *lo = 1;
     *hi = -1;
     if (f == NULL)

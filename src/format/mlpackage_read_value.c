@@ -87,7 +87,8 @@ static bool in_ints(sm_dtype t) {
 }
 
 /* The elements of a numeric tensor into `bytes` at p. */
-static sm_status put_immediate(const SmPb__TensorValue *v, sm_dtype t, uint64_t n, uint8_t *p, size_t bytes, sm_err *err) {
+static sm_status put_immediate(const SmPb__TensorValue *v, sm_dtype t, uint64_t n, uint8_t *p, size_t bytes,
+                               sm_err *err) {
     switch (v->kind_case) {
     case SM_PB__TENSOR_VALUE__KIND_FLOATS:
         if (t != SM_FP32)
@@ -129,7 +130,8 @@ static sm_status put_immediate(const SmPb__TensorValue *v, sm_dtype t, uint64_t 
         if (sm_dtype_kind(t) == 'b')
             return wrong_field(err, "bytes", t);
         if (v->bytes->values.len != bytes)
-            return SM_FAIL(err, SM_BADINPUT, "immediate value: wanted %zu bytes, found %zu", bytes, v->bytes->values.len);
+            return SM_FAIL(err, SM_BADINPUT, "immediate value: wanted %zu bytes, found %zu", bytes,
+                           v->bytes->values.len);
         if (bytes > 0)
             memcpy(p, v->bytes->values.data, bytes);
         return SM_OK;
@@ -140,7 +142,8 @@ static sm_status put_immediate(const SmPb__TensorValue *v, sm_dtype t, uint64_t 
     }
 }
 
-static sm_status read_strings(sm_pkg_reader *r, const SmPb__TensorValue *v, uint64_t n, sm_pkg_value *out, sm_err *err) {
+static sm_status read_strings(sm_pkg_reader *r, const SmPb__TensorValue *v, uint64_t n, sm_pkg_value *out,
+                              sm_err *err) {
     if (v->kind_case != SM_PB__TENSOR_VALUE__KIND_STRINGS)
         return SM_FAIL(err, SM_BADINPUT, "immediate value of type string without strings");
     if (v->strings->n_values != n)
@@ -222,7 +225,8 @@ sm_status sm_pkg_read_value(sm_pkg_reader *r, const SmPb__Value *v, sm_pkg_value
         SM_TRY(find_blob(r, v->blob->file, &f, err));
         return sm_blobfile_get(f, v->blob->offset, type.dtype, n, &out->t.part[SM_PART_DATA], err);
     }
-    if (v->kind_case != SM_PB__VALUE__KIND_IMMEDIATE || v->immediate->kind_case == SM_PB__IMMEDIATE_VALUE__KIND__NOT_SET)
+    if (v->kind_case != SM_PB__VALUE__KIND_IMMEDIATE ||
+        v->immediate->kind_case == SM_PB__IMMEDIATE_VALUE__KIND__NOT_SET)
         return SM_FAIL(err, SM_BADINPUT, "a value without content");
     if (v->immediate->kind_case != SM_PB__IMMEDIATE_VALUE__KIND_TENSOR)
         return SM_FAIL(err, SM_UNSUPPORTED, "lists, tuples and dictionaries are not supported");
@@ -232,7 +236,8 @@ sm_status sm_pkg_read_value(sm_pkg_reader *r, const SmPb__Value *v, sm_pkg_value
     if (tv->kind_case == SM_PB__TENSOR_VALUE__KIND__NOT_SET && n > 0) /* before memory is taken for it */
         return SM_FAIL(err, SM_BADINPUT, "immediate value without content");
     if (bytes[0] / 8 > r->pkg->model_bytes) /* at least a byte of the file for 8 of ours */
-        return SM_FAIL(err, SM_BADINPUT, "immediate value: wanted %" PRIu64 " elements, the file is too short for them", n);
+        return SM_FAIL(err, SM_BADINPUT, "immediate value: wanted %" PRIu64 " elements, the file is too short for them",
+                       n);
     uint8_t *p = sm_arena_alloc(r->g->arena, SM_MAX(bytes[0], (size_t)1));
     if (p == NULL)
         return SM_NOMEM(err);

@@ -186,8 +186,9 @@ static sm_status write_manifest(sm_outdir *dir, const sm_package *p, sm_bytes mo
     if (json != NULL)
         sm_str_addf(&text, "%s\n", json);
     sm_status st = json == NULL || !sm_str_ok(&text)
-                       ? SM_FAIL(err, SM_RESOURCE, "the manifest could not be made: out of memory, or text that is not "
-                                                   "UTF-8 in an item")
+                       ? SM_FAIL(err, SM_RESOURCE,
+                                 "the manifest could not be made: out of memory, or text that is not "
+                                 "UTF-8 in an item")
                        : write_all(dir, "Manifest.json", text.p, text.n, err);
     free(json);
     sm_str_free(&text);

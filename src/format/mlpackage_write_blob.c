@@ -19,11 +19,11 @@
 #include "base/log.h"
 #include "format/mlpackage_int.h"
 
-#define SLAB_BYTES ((size_t)4 << 20)     /* copied at a time */
-#define CHUNK_ELEMS ((uint64_t)1 << 17)  /* transcoded at a time by one thread */
-#define SLAB_CHUNKS 32                   /* transcoded before they are written */
-#define SHARE_BYTES ((size_t)64 << 10) /* dense constants up to this size are shared by content */
-#define BLOB_ELEMS 10                  /* fewer elements are immediate values */
+#define SLAB_BYTES ((size_t)4 << 20)    /* copied at a time */
+#define CHUNK_ELEMS ((uint64_t)1 << 17) /* transcoded at a time by one thread */
+#define SLAB_CHUNKS 32                  /* transcoded before they are written */
+#define SHARE_BYTES ((size_t)64 << 10)  /* dense constants up to this size are shared by content */
+#define BLOB_ELEMS 10                   /* fewer elements are immediate values */
 
 /* ------------------------------------------------------------------ plan */
 
@@ -116,8 +116,8 @@ typedef struct filler {
     uint64_t data[SM_PART_COUNT]; /* offset of each blob's data */
     size_t bytes[SM_PART_COUNT];
     sm_carry how;
-    bool as_is;  /* the source's bytes are what is wanted */
-    bool shared; /* with an equal constant */
+    bool as_is;                 /* the source's bytes are what is wanted */
+    bool shared;                /* with an equal constant */
     bool mapped[SM_PART_COUNT]; /* source pages may be given back */
     sm_xerr xerr;
     sm_err *err;

@@ -48,7 +48,8 @@ static const char *new_name(func_writer *fw, const char *want) {
     if (want[0] == 0 || (want[0] >= '0' && want[0] <= '9'))
         sm_str_addc(&s, '_');
     for (const char *p = want; *p != 0; p++) {
-        bool ok = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '_' || *p == '@';
+        bool ok =
+            (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '_' || *p == '@';
         sm_str_addc(&s, ok && !(p == want && *p == '@') ? *p : '_');
     }
     size_t base = s.n;
@@ -187,8 +188,8 @@ static sm_status emit_affine_flat(func_writer *fw, const sm_value *v, const char
     int axis;
     if (fw->opset < 7)
         return cannot_hold(fw, v, "quantized weights came with iOS16", "target iOS16 or later, or fp16 weights");
-    if ((c->want.code != SM_INT8 && c->want.code != SM_UINT8) || (c->want.off != SM_NONE && c->want.off != c->want.code) ||
-        !channel_axis(c, &axis))
+    if ((c->want.code != SM_INT8 && c->want.code != SM_UINT8) ||
+        (c->want.off != SM_NONE && c->want.off != c->want.code) || !channel_axis(c, &axis))
         return cannot_hold(fw, v, "wanted int8 or uint8, one scale per channel or in all",
                            "target iOS18 or later for blocks and 4 bits");
     SM_TRY(sm_pkg_place(fw->w, c, v->name, fw->opset, true, &p, fw->err));
@@ -360,7 +361,8 @@ static const char *default_const(func_writer *fw, const char *key, const char *l
     const char *name = new_name(fw, label), *kept = sm_pkg_text(fw->w, key);
     SmPb__Value *v = t == SM_STRING ? sm_pkg_string(fw->w, data) : sm_pkg_immediate(fw->w, t, rank, dims, data);
     emit_const_op(fw, name, v, sm_pkg_tensor_type(fw->w, t, rank, dims));
-    if (fw->w->oom || !SM_GROW(&fw->defaults) || !sm_map_put(fw->default_of, sm_sv_of(kept), (int64_t)fw->defaults.n, NULL, NULL)) {
+    if (fw->w->oom || !SM_GROW(&fw->defaults) ||
+        !sm_map_put(fw->default_of, sm_sv_of(kept), (int64_t)fw->defaults.n, NULL, NULL)) {
         fw->w->oom = true;
         return "";
     }
@@ -369,7 +371,8 @@ static const char *default_const(func_writer *fw, const char *key, const char *l
 }
 
 /* Floats take the type of x, or fp32 where the op lets them: 1e-12 is nothing in fp16. */
-static const char *default_float(func_writer *fw, const sm_node *n, const sm_slot *s, const char *key, const char *label) {
+static const char *default_float(func_writer *fw, const sm_node *n, const sm_slot *s, const char *key,
+                                 const char *label) {
     float f = strtof(s->def, NULL);
     sm_dtype t = n->in[0] != NULL ? n->in[0]->type.dtype : SM_FP32;
     uint16_t h = sm_f32_to_f16(f);
@@ -460,7 +463,11 @@ static sm_status default_of(func_writer *fw, const sm_node *n, const sm_slot *s,
     sm_dtype t = n->in[0] == NULL ? SM_NONE : n->in[0]->type.dtype;
     snprintf(key, sizeof key, "%c:%s:%s:%s", s->kind, s->kind == 'f' ? s->name : "", s->def,
              s->kind == 'f' ? sm_dtype_name(t) : "");
-    snprintf(label, sizeof label, "%s_%s", s->kind == 'f' ? s->name : s->kind == 's' ? "text" : s->kind == 'b' ? "bool" : "int",
+    snprintf(label, sizeof label, "%s_%s",
+             s->kind == 'f'   ? s->name
+             : s->kind == 's' ? "text"
+             : s->kind == 'b' ? "bool"
+                              : "int",
              s->def);
     if (s->kind == 'f') {
         *out = default_float(fw, n, s, key, label);
@@ -539,13 +546,15 @@ static sm_status emit_slot(func_writer *fw, op_msg *x, const sm_node *n, int i) 
         SM_TRY(default_of(fw, n, s, &name));
     } else if (s->since > fw->opset) {
         if (!is_default(n, s))
-            return SM_FAIL(fw->err, SM_UNSUPPORTED, "parameter '%s' came with specification version %d, the target is %d",
-                           s->name, s->since, fw->opset);
+            return SM_FAIL(fw->err, SM_UNSUPPORTED,
+                           "parameter '%s' came with specification version %d, the target is %d", s->name, s->since,
+                           fw->opset);
     } else if (is_inline(n, v)) {
         SM_TRY(const_value(fw, v, &val));
         op_operand(fw, x, s->name, val);
     } else if (is_constexpr(n->op) && fw->opset < 9) {
-        return SM_FAIL(fw->err, SM_UNSUPPORTED, "parameter '%s' is computed: that came with specification version 9", s->name);
+        return SM_FAIL(fw->err, SM_UNSUPPORTED, "parameter '%s' is computed: that came with specification version 9",
+                       s->name);
     } else {
         name = name_of(fw, v);
     }
@@ -563,8 +572,8 @@ static sm_status emit_node(func_writer *fw, const sm_node *n, sm_pkg_list *ops) 
     if (row->since == 0)
         return SM_FAIL(fw->err, SM_UNSUPPORTED, "a composite: the function is not lowered");
     if (row->since > fw->opset)
-        return SM_FAIL(fw->err, SM_UNSUPPORTED, "the op came with specification version %d, the target is %d", row->since,
-                       fw->opset);
+        return SM_FAIL(fw->err, SM_UNSUPPORTED, "the op came with specification version %d, the target is %d",
+                       row->since, fw->opset);
     for (int i = 0; i < row->n_slots; i++)
         SM_TRY(emit_slot(fw, &x, n, i));
     if (n->n_list > 0) {
@@ -614,7 +623,8 @@ static void finish_block(SmPb__Block *m, const sm_pkg_list *in, const sm_pkg_lis
 static sm_status emit_block(func_writer *fw, const sm_block *b, SmPb__Block **out) {
     sm_pkg_list in = {0}, ops = {0}, outs = {0};
     for (int i = 0; i < b->n_in; i++)
-        sm_pkg_push(fw->w, &in, sm_pkg_named_type(fw->w, name_of(fw, b->in[i]), sm_pkg_value_type(fw->w, &b->in[i]->type)));
+        sm_pkg_push(fw->w, &in,
+                    sm_pkg_named_type(fw->w, name_of(fw, b->in[i]), sm_pkg_value_type(fw->w, &b->in[i]->type)));
     SM_TRY(emit_nodes(fw, b, &ops));
     for (int i = 0; i < b->n_out; i++)
         sm_pkg_push(fw->w, &outs, sm_pkg_text(fw->w, name_of(fw, b->out[i])));
@@ -685,10 +695,11 @@ static SmPb__ArrayFeature *array_feature(func_writer *fw, const sm_type *t, bool
 static sm_status feature(func_writer *fw, const char *name, const sm_type *t, bool input, sm_pkg_list *l) {
     int least = t->dtype == SM_FP16 ? 7 : t->dtype == SM_INT8 ? 10 : SM_PKG_SPEC_MIN;
     if (array_type(t->dtype) == 0 || fw->opset < least) {
-        SM_FAIL(fw->err, SM_UNSUPPORTED, "%s '%s' is %s, which specification version %d does not have", input ? "input" : "output",
-                name, sm_dtype_name(t->dtype), fw->opset);
-        return fw->err == NULL ? SM_UNSUPPORTED
-                               : sm_err_hint(fw->err, "interfaces hold fp32, int32, from iOS16 fp16 and from iOS26 int8");
+        SM_FAIL(fw->err, SM_UNSUPPORTED, "%s '%s' is %s, which specification version %d does not have",
+                input ? "input" : "output", name, sm_dtype_name(t->dtype), fw->opset);
+        return fw->err == NULL
+                   ? SM_UNSUPPORTED
+                   : sm_err_hint(fw->err, "interfaces hold fp32, int32, from iOS16 fp16 and from iOS26 int8");
     }
     SmPb__Feature *f = SM_PKG_MSG(fw->w, Feature, feature);
     SmPb__FeatureType *ft = SM_PKG_MSG(fw->w, FeatureType, feature_type);
@@ -714,8 +725,9 @@ static sm_status emit_inputs(func_writer *fw, SmPb__Function *m, SmPb__FunctionD
         if (v->type.kind == SM_V_BATCH)
             return SM_FAIL(fw->err, SM_UNSUPPORTED, "input '%s': the function is in row form: lower it first", v->name);
         if (v->type.kind == SM_V_STATE && fw->opset < 9)
-            return SM_FAIL(fw->err, SM_UNSUPPORTED, "state '%s': states came with specification version 9, the target is %d",
-                           v->name, fw->opset);
+            return SM_FAIL(fw->err, SM_UNSUPPORTED,
+                           "state '%s': states came with specification version 9, the target is %d", v->name,
+                           fw->opset);
         sm_pkg_push(fw->w, &in, sm_pkg_named_type(fw->w, name_of(fw, v), sm_pkg_value_type(fw->w, &v->type)));
         SM_TRY(feature(fw, name_of(fw, v), &v->type, true, v->type.kind == SM_V_STATE ? &states : &features));
     }
@@ -788,8 +800,8 @@ sm_status sm_pkg_write_function(sm_pkg_writer *w, const sm_func *f, const char *
     func_writer fw = {.w = w, .f = f, .name = name, .opset = f->opset, .err = err};
     sm_status st;
     if (f->opset < SM_PKG_SPEC_MIN || f->opset > w->p->spec_version)
-        return SM_FAIL(err, SM_UNSUPPORTED, "function '%s' is of opset version %d: wanted %d to %d, the package's", f->name,
-                       f->opset, SM_PKG_SPEC_MIN, w->p->spec_version);
+        return SM_FAIL(err, SM_UNSUPPORTED, "function '%s' is of opset version %d: wanted %d to %d, the package's",
+                       f->name, f->opset, SM_PKG_SPEC_MIN, w->p->spec_version);
     fw.name_of = sm_alloc_n(f->graph->n_values, sizeof *fw.name_of);
     fw.emitted = sm_alloc_n(f->graph->n_values, sizeof *fw.emitted);
     fw.taken = sm_map_new(1024);

@@ -30,8 +30,9 @@
 static const struct {
     char name[4];
     sm_dtype t;
-} descrs[] = {{"b1", SM_BOOL},   {"i1", SM_INT8},   {"i2", SM_INT16}, {"i4", SM_INT32}, {"i8", SM_INT64}, {"u1", SM_UINT8},
-              {"u2", SM_UINT16}, {"u4", SM_UINT32}, {"u8", SM_UINT64}, {"f2", SM_FP16}, {"f4", SM_FP32},  {"f8", SM_FP64}};
+} descrs[] = {{"b1", SM_BOOL},   {"i1", SM_INT8},  {"i2", SM_INT16},  {"i4", SM_INT32},
+              {"i8", SM_INT64},  {"u1", SM_UINT8}, {"u2", SM_UINT16}, {"u4", SM_UINT32},
+              {"u8", SM_UINT64}, {"f2", SM_FP16},  {"f4", SM_FP32},   {"f8", SM_FP64}};
 
 typedef struct npy {
     sm_dtype t;
@@ -209,7 +210,8 @@ static sm_status read_npy(zip_file_t *f, uint64_t size, const char *name, sm_arr
     size_t bytes[SM_PART_COUNT];
     SM_TRY_DONE(sm_enc_sizes(&dense, h.rank, h.dims, bytes, err));
     if (bytes[0] != size - at - len) {
-        st = SM_FAIL(err, SM_BADINPUT, "its shape wants %zu bytes of elements, found %" PRIu64, bytes[0], size - at - len);
+        st = SM_FAIL(err, SM_BADINPUT, "its shape wants %zu bytes of elements, found %" PRIu64, bytes[0],
+                     size - at - len);
         goto done;
     }
     SM_TRY_DONE(sm_array_new(a, name, h.t, h.rank, h.dims, err));

@@ -97,7 +97,8 @@ static int wire_of(ProtobufCType t) {
     }
 }
 
-static sm_status fail(walk *w, const uint8_t *at, const ProtobufCMessageDescriptor *d, const char *field, const char *what) {
+static sm_status fail(walk *w, const uint8_t *at, const ProtobufCMessageDescriptor *d, const char *field,
+                      const char *what) {
     return SM_FAIL(w->err, SM_BADINPUT, "%s: offset %zu: %s%s%s: %s", w->file, (size_t)(at - w->base), d->short_name,
                    field == NULL ? "" : ".", field == NULL ? "" : field, what);
 }
@@ -111,7 +112,8 @@ static sm_status spend(walk *w, uint64_t bytes) {
 }
 
 /* Packed numbers: whole elements only. */
-static sm_status check_packed(walk *w, const ProtobufCMessageDescriptor *d, const ProtobufCFieldDescriptor *f, sm_bytes b) {
+static sm_status check_packed(walk *w, const ProtobufCMessageDescriptor *d, const ProtobufCFieldDescriptor *f,
+                              sm_bytes b) {
     int wire = wire_of(f->type);
     size_t size = wire == 1 ? 8 : 4, at = 0;
     uint64_t v;

@@ -15,8 +15,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-#define SM_PB_DEPTH 64                        /* nested messages */
-#define SM_PB_MEMORY ((uint64_t)2 << 30)      /* bytes of the unpacked form */
+#define SM_PB_DEPTH 64                   /* nested messages */
+#define SM_PB_MEMORY ((uint64_t)2 << 30) /* bytes of the unpacked form */
 
 typedef struct sm_pb_field {
     uint32_t number;

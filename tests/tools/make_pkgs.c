@@ -147,7 +147,12 @@ static void finish_enc(enc_case *c, sm_package *p, const char *name) {
 }
 
 static sm_encoding palette(sm_dtype code, int64_t rows, int64_t cols, sm_dtype sc, int64_t sc_rows, int64_t sc_cols) {
-    return (sm_encoding){.id = SM_ENC_LUT, .code = code, .aux = SM_FP16, .sc = sc, .vec = 1, .block = {rows, cols},
+    return (sm_encoding){.id = SM_ENC_LUT,
+                         .code = code,
+                         .aux = SM_FP16,
+                         .sc = sc,
+                         .vec = 1,
+                         .block = {rows, cols},
                          .sc_block = {sc_rows, sc_cols}};
 }
 
@@ -189,7 +194,9 @@ static void encodings18(void) {
     add_weight(&c, "lut6_table_scale", &t, NULL);
     t = coded(g, palette(SM_UINT4, 8, 32, SM_FP16, 1, 32), 8, 32);
     add_weight(&c, "lut4_row_scale", &t, NULL);
-    t = coded(g, (sm_encoding){.id = SM_ENC_LUT, .code = SM_UINT2, .aux = SM_FP16, .vec = 2, .vec_axis = 1, .block = {2, 8}}, 4, 8);
+    t = coded(
+        g, (sm_encoding){.id = SM_ENC_LUT, .code = SM_UINT2, .aux = SM_FP16, .vec = 2, .vec_axis = 1, .block = {2, 8}},
+        4, 8);
     add_weight(&c, "lut2_vector", &t, NULL);
     t = coded(g, sm_enc_dense(SM_FP16), 3, 3); /* immediate */
     add_weight(&c, "small", &t, NULL);
@@ -241,8 +248,8 @@ static void multi_function(sm_package *p, const char *name, int64_t n, const sm_
         if (m->op == SM_OP_LINEAR)
             weight = sm_arg(m, "weight");
     sm_value *y = sm_build(&b, SM_OP_LINEAR, NULL, "x", x, "weight", weight, NULL);
-    sm_value *sum = sm_build(&b, SM_OP_REDUCE_SUM, NULL, "x", y, "axes", sm_const_i32s(&b, (int32_t[]){0}, 1), "keep_dims",
-                             sm_const_bool(&b, true), NULL);
+    sm_value *sum = sm_build(&b, SM_OP_REDUCE_SUM, NULL, "x", y, "axes", sm_const_i32s(&b, (int32_t[]){0}, 1),
+                             "keep_dims", sm_const_bool(&b, true), NULL);
     sm_value *old = sm_build(&b, SM_OP_READ_STATE, NULL, "input", s, NULL);
     sm_value *now = sm_build(&b, SM_OP_ADD, NULL, "x", old, "y", sum, NULL);
     sm_build(&b, SM_OP_WRITE_STATE, NULL, "input", s, "data", now, NULL);
@@ -254,7 +261,10 @@ static void multi_function(sm_package *p, const char *name, int64_t n, const sm_
 static void multi18(void) {
     sm_package *p = package(9);
     static sm_pkg_kv meta[] = {{"z", "last"}, {"a", "first"}};
-    static sm_pkg_item items[] = {{.path = "smelt/notes.txt", .author = "smelt", .description = "notes", .name = "notes",
+    static sm_pkg_item items[] = {{.path = "smelt/notes.txt",
+                                   .author = "smelt",
+                                   .description = "notes",
+                                   .name = "notes",
                                    .bytes = {(const uint8_t *)"hello\n", 6}}};
     sm_tensor w = coded(p->graph, sm_enc_affine(SM_INT4, SM_FP16, SM_NONE, 2, 32), 16, 32);
     p->default_function = "decode";
@@ -290,8 +300,9 @@ static void defaults(int version, const char *name) {
     v = sm_build(&b, SM_OP_L2_NORM, NULL, "x", v, NULL);
     v = sm_build(&b, SM_OP_CUMSUM, NULL, "x", v, NULL);
     v = sm_build(&b, SM_OP_BAND_PART, NULL, "x", v, NULL);
-    v = sm_build(&b, SM_OP_MATMUL, NULL, "x", v, "y", sm_build(&b, SM_OP_TRANSPOSE, NULL, "x", x, "perm",
-                                                                sm_const_i32s(&b, (int32_t[]){0, 2, 1}, 3), NULL), NULL);
+    v = sm_build(&b, SM_OP_MATMUL, NULL, "x", v, "y",
+                 sm_build(&b, SM_OP_TRANSPOSE, NULL, "x", x, "perm", sm_const_i32s(&b, (int32_t[]){0, 2, 1}, 3), NULL),
+                 NULL);
     sm_build_output(&b, v, "y0");
     sm_build_output(&b, sm_build(&b, SM_OP_LINEAR, NULL, "x", x, "weight", w, NULL), "y1");
     sm_build_output(&b, sm_build(&b, SM_OP_CONV, NULL, "x", x, "weight", k, NULL), "y2");
@@ -300,7 +311,8 @@ static void defaults(int version, const char *name) {
     sm_build_output(&b, sm_build(&b, SM_OP_ARGSORT, NULL, "x", x, NULL), "y5");
     sm_build_output(&b, sm_build(&b, SM_OP_TOPK, NULL, "x", x, NULL), "y6");
     sm_build_output(&b, sm_build(&b, SM_OP_REDUCE_MEAN, NULL, "x", x, NULL), "y7");
-    sm_build_output(&b, sm_build(&b, SM_OP_PAD, NULL, "x", x, "pad", sm_const_i32s(&b, (int32_t[]){0, 1}, 2), NULL), "y8");
+    sm_build_output(&b, sm_build(&b, SM_OP_PAD, NULL, "x", x, "pad", sm_const_i32s(&b, (int32_t[]){0, 1}, 2), NULL),
+                    "y8");
     sm_value *two[] = {x, x};
     sm_build_output(&b, sm_build_list(&b, SM_OP_CONCAT, NULL, two, 2, "axis", sm_const_i32(&b, 1), NULL), "y9");
     TRY(sm_build_end(&b, &err));

@@ -86,9 +86,9 @@ static void test_fields_that_lie(void **state) {
         char byte;
         const char *part;
     } lies[] = {
-        {4, 1, "version 2, found 1"}, {64, 0, "sentinel"},   {68, 99, "unknown type"}, {68, 0, "unknown type"},
-        {72, 4, "want 3 bytes"},      {80, 65, "aligned"},   {80, 0, "aligned"},       {81, 5, "inside"},
-        {87, 127, "inside"},          {88, 3, "padding"},    {95, 1, "padding"},
+        {4, 1, "version 2, found 1"}, {64, 0, "sentinel"}, {68, 99, "unknown type"}, {68, 0, "unknown type"},
+        {72, 4, "want 3 bytes"},      {80, 65, "aligned"}, {80, 0, "aligned"},       {81, 5, "inside"},
+        {87, 127, "inside"},          {88, 3, "padding"},  {95, 1, "padding"},
     };
     (void)state;
     for (size_t i = 0; i < SM_ARRAY_LEN(lies); i++) {

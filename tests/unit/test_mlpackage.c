@@ -66,7 +66,8 @@ static sm_status fill(sm_package *p) {
     sm_build_start(&b, f);
     sm_value *ids = sm_build_input(&b, "ids", tensor(SM_INT32, 2, 1, sm_dim_symbol(g, "ids_1", 1, 16)));
     sm_value *mask = sm_build_input(&b, "mask", tensor(SM_FP16, 1, 16, 0));
-    sm_tensor t = {.dtype = SM_FP16, .rank = 2, .dims = {4, 16}, .enc = sm_enc_affine(SM_INT8, SM_FP16, SM_NONE, 2, 16)};
+    sm_tensor t = {
+        .dtype = SM_FP16, .rank = 2, .dims = {4, 16}, .enc = sm_enc_affine(SM_INT8, SM_FP16, SM_NONE, 2, 16)};
     t.part[SM_PART_DATA] = (sm_bytes){(const uint8_t *)codes, 64};
     t.part[SM_PART_SCALE] = (sm_bytes){(const uint8_t *)scales, 8};
     sm_value *table = sm_const_tensor(&b, "table", &t);
@@ -137,7 +138,8 @@ static void test_fixture(void **state) {
     assert_int_equal(f->body->in[2]->type.kind, SM_V_STATE);
     const sm_value *ids = f->body->in[0], *mask = f->body->in[1];
     int64_t lo, hi;
-    assert_string_equal(sm_graph_symbol(p->graph, sm_dim_as_symbol(p->graph, ids->type.dims[1]), &lo, &hi), "inputIds_1");
+    assert_string_equal(sm_graph_symbol(p->graph, sm_dim_as_symbol(p->graph, ids->type.dims[1]), &lo, &hi),
+                        "inputIds_1");
     assert_true(lo == 1 && hi == 256);
     assert_true(mask->type.dims[2] != mask->type.dims[3] && mask->type.dims[2] != ids->type.dims[1]);
     int affine = 0;
@@ -204,9 +206,19 @@ static void test_bad_programs(void **state) {
         {"\x0a\x03y_0\x12", "\x0a\x03q_0\x12", "value \"y_0\" is used before it is defined", SM_BADINPUT},
         {"\x0a\x03y_0\x12", "\x0a\x03x_0\x12", "value \"x_0\" is defined twice", SM_BADINPUT},
         {"\x0a\x07indices", "\x0a\x07indicez", "parameter \"indicez\" is not known", SM_UNSUPPORTED},
-        {"\x0a\x05scale", "\x0a\x05" "offs1", "parameter \"offs1\" is not known", SM_UNSUPPORTED},
-        {"\x0a\x05scale", "\x0a\x04" "data\x12", "malformed", SM_BADINPUT},
-        {"\x0a\x04" "data", "\x0a\x05" "scal", "malformed", SM_BADINPUT},
+        {"\x0a\x05scale",
+         "\x0a\x05"
+         "offs1",
+         "parameter \"offs1\" is not known", SM_UNSUPPORTED},
+        {"\x0a\x05scale",
+         "\x0a\x04"
+         "data\x12",
+         "malformed", SM_BADINPUT},
+        {"\x0a\x04"
+         "data",
+         "\x0a\x05"
+         "scal",
+         "malformed", SM_BADINPUT},
         {"CoreML8", "CoreML7", "no block for its opset CoreML7", SM_BADINPUT},
         {"CoreML8", "CoreML2", "opset \"CoreML2\"", SM_UNSUPPORTED},
         {"@model_path/weights", "@model_path/weightz", "", SM_OK}, /* memory has one file for every name */
@@ -244,8 +256,12 @@ static void test_other_kinds(void **state) {
         unsigned version, field;
         const char *part;
     } kinds[] = {
-        {4, 500, "kind neural network (field 500)"}, {5, 202, "pipeline"},         {5, 302, "tree ensemble"},
-        {9, 999, "unknown (field 999)"},             {5, 502, "specification version"}, {11, 502, "found 11"},
+        {4, 500, "kind neural network (field 500)"},
+        {5, 202, "pipeline"},
+        {5, 302, "tree ensemble"},
+        {9, 999, "unknown (field 999)"},
+        {5, 502, "specification version"},
+        {11, 502, "found 11"},
     };
     (void)state;
     for (size_t i = 0; i < SM_ARRAY_LEN(kinds); i++) {
@@ -312,18 +328,31 @@ static void test_wire(void **state) {
         sm_str_free(&s);
         sm_str_free(&t);
     }
-    says(wire(&sm_pb__text_entry__descriptor, "\x0a\x02\xff\xfe", 4), SM_BADINPUT, "offset 2: TextEntry.key: text is not valid UTF-8");
-    says(wire(&sm_pb__text_entry__descriptor, "\x0a\x02" "a\0", 4), SM_BADINPUT, "zero byte");
-    says(wire(&sm_pb__text_entry__descriptor, "\x0a\x05" "a", 3), SM_BADINPUT, "malformed field");
+    says(wire(&sm_pb__text_entry__descriptor, "\x0a\x02\xff\xfe", 4), SM_BADINPUT,
+         "offset 2: TextEntry.key: text is not valid UTF-8");
+    says(wire(&sm_pb__text_entry__descriptor,
+              "\x0a\x02"
+              "a\0",
+              4),
+         SM_BADINPUT, "zero byte");
+    says(wire(&sm_pb__text_entry__descriptor,
+              "\x0a\x05"
+              "a",
+              3),
+         SM_BADINPUT, "malformed field");
     says(wire(&sm_pb__text_entry__descriptor, "\x08\x05", 2), SM_BADINPUT, "wrong wire type");
-    says(wire(&sm_pb__text_entry__descriptor, "\x0b", 1), SM_BADINPUT, "malformed"); /* a group */
+    says(wire(&sm_pb__text_entry__descriptor, "\x0b", 1), SM_BADINPUT, "malformed");     /* a group */
     says(wire(&sm_pb__text_entry__descriptor, "\x00\x00", 2), SM_BADINPUT, "malformed"); /* field 0 */
     says(wire(&sm_pb__ints__descriptor, "\x0a\x02\xff\xff", 4), SM_BADINPUT, "packed");
-    says(wire(&sm_pb__floats__descriptor, "\x0a\x03" "abc", 5), SM_BADINPUT, "cut off");
+    says(wire(&sm_pb__floats__descriptor,
+              "\x0a\x03"
+              "abc",
+              5),
+         SM_BADINPUT, "cut off");
     says(wire(&sm_pb__value__descriptor, "\x12\x00\x12\x00", 4), SM_BADINPUT, "given twice");
     says(wire(&sm_pb__value__descriptor, "\x1a\x00\x2a\x00", 4), SM_BADINPUT, "given twice"); /* both of a oneof */
-    ok(wire(&sm_pb__ints__descriptor, "\x08\x01\x08\x02\x0a\x01\x03", 7));                  /* packed or not */
-    ok(wire(&sm_pb__text_entry__descriptor, "\x98\x06\x01", 3));                             /* unknown field */
+    ok(wire(&sm_pb__ints__descriptor, "\x08\x01\x08\x02\x0a\x01\x03", 7));                    /* packed or not */
+    ok(wire(&sm_pb__text_entry__descriptor, "\x98\x06\x01", 3));                              /* unknown field */
     /* Two bytes become fifty: a hundred million of them are refused before they are made. */
     size_t n = (size_t)120 << 20;
     uint8_t *many = malloc(n);
@@ -372,7 +401,8 @@ static void put_file(const char *dir, const char *name, const char *text, size_t
 static void test_manifests(void **state) {
 #define ITEM(path) "{\"author\": \"a\", \"description\": \"d\", \"name\": \"n\", \"path\": \"" path "\"}"
 #define MANIFEST(version, root, items)                                                                                 \
-    "{\"fileFormatVersion\": \"" version "\", \"rootModelIdentifier\": \"" root "\", \"itemInfoEntries\": {" items "}}"
+    "{\"fileFormatVersion\": \"" version "\", \"rootModelIdentifier\": \"" root "\", \"itemInfoEntries\": {" items "}" \
+                                                                                                                   "}"
     static const struct {
         const char *text, *part;
         sm_status st;
@@ -408,7 +438,8 @@ static void test_manifests(void **state) {
         says(sm_mlpackage_read(dir, &p, &err), bad[i].st, bad[i].part);
         assert_null(p);
     }
-    static const char good[] = MANIFEST("1.0.0", "A", "\"A\": " ITEM("m.mlmodel") ", \"W\": " ITEM("weights") ", \"N\": " ITEM("note.txt"));
+    static const char good[] =
+        MANIFEST("1.0.0", "A", "\"A\": " ITEM("m.mlmodel") ", \"W\": " ITEM("weights") ", \"N\": " ITEM("note.txt"));
     put_file(dir, "Manifest.json", good, sizeof good - 1);
     says(sm_mlpackage_read(dir, &p, &err), SM_BADINPUT, "weight.bin");
     put_file(dir, "Data/weights/weight.bin", f.weights.p, f.weights.n);
@@ -478,14 +509,17 @@ static void int4_block(sm_builder *b, sm_value *x) {
     weight_of(b, x, sm_enc_affine(SM_INT4, SM_FP16, SM_NONE, 2, 16), 8, 32);
 }
 static void palette(sm_builder *b, sm_value *x) {
-    weight_of(b, x, (sm_encoding){.id = SM_ENC_LUT, .code = SM_UINT4, .aux = SM_FP16, .vec = 1, .block = {4, 32}}, 8, 32);
+    weight_of(b, x, (sm_encoding){.id = SM_ENC_LUT, .code = SM_UINT4, .aux = SM_FP16, .vec = 1, .block = {4, 32}}, 8,
+              32);
 }
 static void other_scale(sm_builder *b, sm_value *x) {
     weight_of(b, x, sm_enc_affine(SM_INT8, SM_FP32, SM_NONE, 2, 32), 8, 32);
 }
 static void newer_slot(sm_builder *b, sm_value *x) {
-    sm_build_output(b, sm_build(b, SM_OP_GATHER, "y", "x", x, "indices", sm_const_i32s(b, (int32_t[]){0, 0}, 2), "axis",
-                                sm_const_i32(b, 1), "validate_indices", sm_const_bool(b, true), NULL), NULL);
+    sm_build_output(b,
+                    sm_build(b, SM_OP_GATHER, "y", "x", x, "indices", sm_const_i32s(b, (int32_t[]){0, 0}, 2), "axis",
+                             sm_const_i32(b, 1), "validate_indices", sm_const_bool(b, true), NULL),
+                    NULL);
 }
 
 static void test_refusals(void **state) {
@@ -619,10 +653,14 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fixture),       cmocka_unit_test(test_there_and_back),
-        cmocka_unit_test(test_bad_programs),  cmocka_unit_test(test_other_kinds),
-        cmocka_unit_test(test_wire),          cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_manifests),     cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_fixture),
+        cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_bad_programs),
+        cmocka_unit_test(test_other_kinds),
+        cmocka_unit_test(test_wire),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_manifests),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_items_and_functions_refused),
         cmocka_unit_test(test_out_of_memory),
     };

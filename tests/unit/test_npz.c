@@ -91,14 +91,16 @@ static void test_other_spellings(void **state) {
     sm_arrays s;
     sm_err err;
     (void)state;
-    assert_int_equal(read_npy(3, "{\"shape\":(2,3),'fortran_order':True,\n 'descr' : '<f4'}", x, sizeof x, &s, &err), SM_OK);
+    assert_int_equal(read_npy(3, "{\"shape\":(2,3),'fortran_order':True,\n 'descr' : '<f4'}", x, sizeof x, &s, &err),
+                     SM_OK);
     sm_array *a = sm_arrays_find(&s, "x");
     assert_non_null(a);
     assert_int_equal(a->rank, 2);
     const float want[6] = {1, 3, 5, 2, 4, 6};
     assert_memory_equal(a->data, want, sizeof want);
     sm_arrays_free(&s);
-    assert_int_equal(read_npy(2, "{'descr': '|b1', 'fortran_order': False, 'shape': (), }", "\x07", 1, &s, &err), SM_OK);
+    assert_int_equal(read_npy(2, "{'descr': '|b1', 'fortran_order': False, 'shape': (), }", "\x07", 1, &s, &err),
+                     SM_OK);
     assert_int_equal(s.v[0].rank, 0);
     assert_int_equal(*(uint8_t *)s.v[0].data, 1);
     sm_arrays_free(&s);
@@ -118,7 +120,8 @@ static void test_refused_headers(void **state) {
         {"{'descr': '<c8', 'fortran_order': False, 'shape': (1,)}", "element type", SM_UNSUPPORTED},
         {"{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,)}", "structured", SM_UNSUPPORTED},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (3,)}", "wants 12 bytes", SM_BADINPUT},
-        {"{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296,4294967296,4294967296)}", "dimensions", SM_BADINPUT},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296,4294967296,4294967296)}", "dimensions",
+         SM_BADINPUT},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,2)}", "malformed", SM_BADINPUT},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (-2,)}", "malformed", SM_BADINPUT},
         {"{'descr': '<f4', 'fortran_order': Maybe, 'shape': (2,)}", "malformed", SM_BADINPUT},
@@ -176,8 +179,8 @@ static void test_refused_archives(void **state) {
 }
 
 static sm_arrays sample(void) {
-    static const sm_dtype types[] = {SM_BOOL, SM_INT8, SM_INT16, SM_INT32, SM_INT64, SM_UINT8, SM_UINT16, SM_UINT32,
-                                     SM_UINT64, SM_FP16, SM_FP32, SM_FP64};
+    static const sm_dtype types[] = {SM_BOOL,   SM_INT8,   SM_INT16,  SM_INT32, SM_INT64, SM_UINT8,
+                                     SM_UINT16, SM_UINT32, SM_UINT64, SM_FP16,  SM_FP32,  SM_FP64};
     sm_arrays s = {0};
     for (size_t i = 0; i < SM_ARRAY_LEN(types); i++) {
         char name[16];
@@ -299,9 +302,9 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_other_spellings),
-        cmocka_unit_test(test_refused_headers),  cmocka_unit_test(test_refused_archives),
-        cmocka_unit_test(test_deflated),         cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_other_spellings),
+        cmocka_unit_test(test_refused_headers), cmocka_unit_test(test_refused_archives),
+        cmocka_unit_test(test_deflated),        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
