@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""Every weight of a package, decoded from what coremltools reads, against the package `gguf` decoding the source: the
+errors are those that the conversion reported."""
+import numpy as np
+import pytest
+from pkg_tools import (REAL, Errors, PackageTensor, alike, constants, converted, load_program, program_name, source,
+                       source_tensors)
+
+SLAB = 1 << 20  # weights at a time
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_every_weight_is_what_the_report_says(name):
+    pkg, report = converted(name)
+    consts = constants(load_program(pkg))
+    told = {t["name"]: t for t in report["tensors"]}
+    checked = 0
+    for src in source_tensors(source(name)):
+        where = program_name(consts, src.name)
+        got = PackageTensor(consts[where])
+        assert got.shape == src.shape, src.name
+        exact, rounded = Errors(), Errors()
+        step = max(SLAB // src.shape[-1], 1) if len(src.shape) > 1 else src.shape[0]
+        for lo in range(0, src.shape[0], step):
+            want = src.rows(lo, lo + step)
+            product = got.product(lo, lo + step)
+            half = product.astype(np.float16)
+            exact.add(want, product)
+            rounded.add(want, half)
+            theirs = got.coremltools(lo, lo + step)
+            if got.dense:
+                assert np.array_equal(half, want.astype(np.float16)), src.name
+            elif got.offset is None:  # one rounding, coremltools' as well
+                assert theirs.dtype == np.float16 and np.array_equal(theirs, half), src.name
+            else:  # coremltools rounds twice: code - offset, then the product
+                limit = np.abs(product) * 2.0 ** -9.9 + 2.0 ** -24
+                assert np.all(np.abs(theirs.astype(np.float32) - product) <= limit), src.name
+        if where not in told:  # a small vector that shares the bytes of an equal one
+            assert got.dense and exact.ref > 0 and len(src.shape) == 1, src.name
+            continue
+        t = told[where]
+        checked += 1
+        if t["how"] == "transcoded":
+            assert exact.max == 0.0 == t["nmse"] == t["max_error"], src.name
+        if not got.dense:  # a dense constant's error is its rounding alone
+            assert alike(exact.nmse, t["nmse"]) and alike(exact.max, t["max_error"]), (src.name, exact.nmse, exact.max, t)
+        assert alike(rounded.max, t["max_error_fp16"]), (src.name, rounded.max, t)
+        if "nmse_fp16" in t:
+            assert alike(rounded.nmse, t["nmse_fp16"]), (src.name, rounded.nmse, t)
+    assert checked > 200
+
+
+# One of each kind: rows that are taken out of their interleaving, a wide one, the largest.
+THREE = ["blk.0.attn_q.weight", "blk.7.ffn_down.weight", "blk.29.ffn_up.weight"]
+
+
+@pytest.mark.parametrize("quant, bits", [("int4", 4), ("int8", 8)])
+def test_new_codes_are_as_good_as_coremltools(quant, bits):
+    """Symmetric codes in blocks of 32: the error of coremltools' own linear quantization of the same weights."""
+    from coremltools.optimize._utils import compute_qparams_by_dtype, dequantize_by_scale_and_zp
+    from coremltools.converters.mil.mil import types
+    pkg, report = converted("smollm2", "--quant", quant)
+    consts = constants(load_program(pkg))
+    told = {t["name"]: t for t in report["tensors"]}
+    sources = {t.name: t for t in source_tensors(source("smollm2"))}
+    matrices = [program_name(consts, n) for n, t in sources.items() if len(t.shape) == 2]
+    assert len(matrices) == 211
+    for m in matrices:
+        op = consts[m]
+        assert op.op_type == "constexpr_blockwise_shift_scale" and op.offset is None
+        assert op.data.shape[1] == 32 * op.scale.shape[1] and np.abs(op.data.val.astype(np.int32)).max() <= 2 ** (bits - 1) - 1
+    assert {told[m]["to"] for m in matrices} == {f"affine({quant}, fp16, [1, 32])"}
+    for n in THREE:
+        want = sources[n].all()
+        q, scale, zero = compute_qparams_by_dtype(want.astype(np.float16), types.string_to_builtin(quant), "LINEAR_SYMMETRIC", [1, 32])
+        ours, theirs = Errors(), Errors()
+        theirs.add(want, dequantize_by_scale_and_zp(q, scale, zero))
+        ours.add(want, PackageTensor(consts[program_name(consts, n)]).coremltools(0, want.shape[0]))
+        t = told[program_name(consts, n)]
+        assert t["how"] == "re-quantized"
+        assert alike(ours.nmse, theirs.nmse), (n, ours.nmse, theirs.nmse)
+        assert alike(ours.nmse, t["nmse"]) and alike(ours.max, t["max_error_fp16"]), (n, ours.nmse, ours.max, t)
+
+
+def test_no_quantization():
+    """--quant none: dense fp16, the source's weights rounded once."""
+    pkg, report = converted("smollm2", "--quant", "none")
+    consts = constants(load_program(pkg))
+    assert all(o.op_type == "const" for o in consts.values())
+    assert report["widened"] >= 211 and report["kept"] == report["requantized"] == report["transcoded"] == 0
+    for t in source_tensors(source("smollm2")):
+        if t.name in THREE or t.name == "token_embd.weight":
+            assert np.array_equal(consts[program_name(consts, t.name)].outputs[0].val, t.all().astype(np.float16)), t.name
