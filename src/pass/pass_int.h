@@ -26,7 +26,6 @@ sm_status sm_rebuild_end_bare(sm_rebuild *r, sm_status st, sm_func **out, sm_err
 sm_value *sm_input_named(const sm_func *f, const char *name); /* NULL when absent */
 /* The const's decoded elements as f32 in heap memory (sm_free); NULL when out of memory. */
 float *sm_const_decode(const sm_const *c, size_t *n);
-bool sm_const_all_zero(const sm_const *c);
 
 /* Verifies (debug builds, SMELT_VERIFY) and dumps (SMELT_DUMP=graph) what a pass made. */
 sm_status sm_pass_check(const char *name, const sm_func *f, sm_err *err);

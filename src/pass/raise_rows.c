@@ -27,20 +27,16 @@ static bool same_row(const sm_meaning *a, const sm_meaning *b) {
 /* ------------------------------------------------------------------ constants in row form: fp32 scalars, vectors */
 static sm_value *row_const(sm_raise *z, sm_value *c) {
     double f;
-    if (sm_value_float(c, &f) && c->type.rank == 0)
-        return sm_const_f(z->b, SM_FP32, f);
-    int64_t n = 1;
-    for (int i = 0; i < c->type.rank; i++)
-        n *= c->type.dims[i];
-    if (c->type.rank > 0 && c->type.dims[c->type.rank - 1] != n)
+    size_t n = 0;
+    int64_t len = c->type.rank > 0 ? c->type.dims[c->type.rank - 1] : 1;
+    if (c->type.rank == 0)
+        return sm_value_float(c, &f) ? sm_const_f(z->b, SM_FP32, f) : NULL;
+    if (len < 1 || sm_tensor_numel(&c->cst->src) != (uint64_t)len)
         return NULL;
-    size_t got;
-    float *x = sm_const_decode(c->cst, &got);
-    if (x == NULL) {
-        z->b->st = SM_NOMEM(&z->b->err);
+    float *x = sm_raise_floats(z, c, &n);
+    if (x == NULL)
         return NULL;
-    }
-    sm_value *v = n == 1 ? sm_const_f(z->b, SM_FP32, x[0]) : sm_const_data(z->b, c->name, SM_FP32, 1, &n, x);
+    sm_value *v = len == 1 ? sm_const_f(z->b, SM_FP32, x[0]) : sm_const_data(z->b, c->name, SM_FP32, 1, &len, x);
     sm_free(x);
     return v;
 }
@@ -58,6 +54,9 @@ static bool norm_weight(sm_raise *z, const sm_node *n, const sm_meaning *x, sm_v
         return false;
     if (w->type.rank < 1 || w->type.dims[w->type.rank - 1] != x->row->type.dims[x->row->type.rank - 1])
         return false;
+    for (int i = 0; i < w->type.rank - 1; i++)
+        if (w->type.dims[i] != 1)
+            return false;
     if (w->type.rank > 1)
         w = row_const(z, w);
     if (w == NULL)
@@ -123,7 +122,7 @@ static void binary(sm_raise *z, const sm_node *n) {
         norm_of(z, n, b, b->f);
     } else if (n->op == SM_OP_MUL && sm_is_row(b) && a->kind == M_INV_RMS && same_row(b, a)) {
         norm_of(z, n, a, a->f);
-    } else if (sm_is_row(a) && a->kind == b->kind) {
+    } else if (sm_is_row(a) && a->kind == b->kind && a->row->type.rank == b->row->type.rank) {
         /* the order of operands is part of the text: keep it */
         sm_raise_set(z, n,
                      like(a, sm_build(z->b, n->op, NULL, "x", sm_raise_row(z, a), "y", sm_raise_row(z, b), NULL)));
@@ -138,11 +137,13 @@ static void unary(sm_raise *z, const sm_node *n) {
     }
     if (n->op == SM_OP_RSQRT && x->kind == M_MEAN_EPS) {
         double extra = 0;
-        sm_arg_float(n, "epsilon", &extra);
-        sm_raise_set(
-            z, n,
-            (sm_meaning){
-                .kind = M_INV_RMS, .row = x->row, .heads = x->heads, .f = extra > 1e-4 * x->f ? x->f + extra : x->f});
+        if (!sm_arg_float(n, "epsilon", &extra))
+            return;
+        sm_meaning m = *x;
+        m.kind = M_INV_RMS;
+        if (extra > 1e-4 * x->f) /* the default guards a division by 0 only */
+            m.f += extra;
+        sm_raise_set(z, n, m);
         return;
     }
     if (!sm_is_row(x))
@@ -178,7 +179,7 @@ static void layer_norm(sm_raise *z, const sm_node *n) {
 
 static void concat(sm_raise *z, const sm_node *n) {
     int64_t axis;
-    if (n->n_list != 2 || !sm_arg_int(n, "axis", &axis) || !sm_is_last_axis(n->list[0], axis))
+    if (!sm_concat_two(n, &axis) || !sm_is_last_axis(n->list[0], axis))
         return;
     const sm_meaning *a = &z->m[n->list[0]->id], *b = &z->m[n->list[1]->id];
     if (sm_is_row(a) && a->f == 1 && b->kind == M_NEG && b->hi < 0 && b->f == 1 && b->row == a->row &&
@@ -203,28 +204,33 @@ static void slice(sm_raise *z, const sm_node *n) {
 
 /* ------------------------------------------------------------------ embedding, linear, moves */
 static void gather(sm_raise *z, const sm_node *n) {
-    sm_value *table = sm_arg(n, "x"), *idx = sm_arg(n, "indices");
+    sm_value *table = sm_arg(n, "x");
     int64_t axis = -1;
     const sm_meaning *m = sm_raise_arg(z, n, "indices");
     if (m->kind != M_INT || table->cst == NULL || table->type.rank != 2 || !sm_arg_int(n, "axis", &axis) || axis != 0)
         return;
-    if (sm_dtype_kind(table->type.dtype) != 'f')
+    if (sm_dtype_kind(table->type.dtype) != 'f' || (z->old_ids != NULL && z->old_ids != m->row) || z->old_pos == m->row)
         return;
-    sm_value *in = m->row; /* the input behind casts */
-    if (in == NULL)
-        in = idx;
-    if ((z->old_ids != NULL && z->old_ids != in) || z->old_pos == in)
-        return;
-    z->old_ids = in;
+    z->old_ids = m->row;
     sm_raise_set(z, n, rows(sm_build(z->b, SM_OP_EMBED, NULL, "ids", z->ids, "table", table, NULL)));
+}
+
+static bool is_zero(sm_raise *z, const sm_value *c) {
+    size_t n = 0;
+    float *x = sm_raise_floats(z, c, &n);
+    bool zero = x != NULL;
+    for (size_t i = 0; i < n && zero; i++)
+        zero = x[i] == 0;
+    sm_free(x);
+    return zero;
 }
 
 static void linear(sm_raise *z, const sm_node *n) {
     const sm_meaning *x = sm_raise_arg(z, n, "x");
     sm_value *w = sm_arg(n, "weight"), *bias = sm_arg(n, "bias");
-    if (x->kind != M_ROWS || w->cst == NULL)
+    if (x->kind != M_ROWS || w->cst == NULL || (bias != NULL && bias->cst == NULL))
         return;
-    if (bias != NULL && bias->cst != NULL && sm_const_all_zero(bias->cst))
+    if (bias != NULL && is_zero(z, bias))
         bias = NULL;
     sm_raise_set(z, n,
                  rows(sm_build(z->b, SM_OP_LINEAR, NULL, "x", sm_raise_row(z, x), "weight", w, "bias", bias, NULL)));
@@ -235,19 +241,17 @@ static void reshape(sm_raise *z, const sm_node *n) {
     const sm_meaning *x = sm_raise_arg(z, n, "x");
     const sm_type *from = &sm_arg(n, "x")->type, *to = &n->out[0]->type;
     if (x->kind == M_HEADS || x->kind == M_KV) {
-        bool split = from->rank == 4 && to->rank == 4 && to->dims[2] == from->dims[2] && to->dims[3] == from->dims[3];
-        /* after tile: [1, kv, g, keys, d] -> [1, heads, keys, d] */
-        bool joined = from->rank == 5 && to->rank == 4 && to->dims[2] == from->dims[3] &&
-                      to->dims[3] == from->dims[4] && sm_dim_mul(z->b->g, from->dims[1], from->dims[2]) == to->dims[1];
-        if (split || joined)
+        /* what is before the last two axes is heads in order, in any number of axes */
+        if (to->rank >= 4 && to->dims[to->rank - 2] == from->dims[from->rank - 2] &&
+            to->dims[to->rank - 1] == from->dims[from->rank - 1])
             sm_raise_set(z, n, *x);
         return;
     }
-    if (x->kind != M_ROWS || from->rank < 3 || to->rank < 3 || to->dims[0] != 1 || to->dims[1] != from->dims[1])
+    if (x->kind != M_ROWS || to->rank < 3 || to->dims[0] != 1 || to->dims[1] != z->n)
         return;
     int32_t shape[SM_MAX_RANK] = {-1};
     for (int i = 2; i < to->rank; i++) {
-        if (!sm_dim_known(to->dims[i]))
+        if (!sm_dim_known(to->dims[i]) || to->dims[i] < 1 || to->dims[i] > INT32_MAX)
             return;
         shape[i - 1] = (int32_t)to->dims[i];
     }
@@ -273,17 +277,26 @@ static void transpose(sm_raise *z, const sm_node *n) {
     sm_raise_set(z, n, m);
 }
 
+/* Activations have one dtype in row form, and so have positions: a cast that keeps the values keeps the meaning. */
+static void cast(sm_raise *z, const sm_node *n) {
+    const sm_meaning *x = sm_raise_arg(z, n, "x");
+    sm_dtype a = sm_arg(n, "x")->type.dtype, b = n->out[0]->type.dtype;
+    bool floats = sm_dtype_kind(a) == 'f' && sm_dtype_kind(b) == 'f';
+    bool wide = sm_dtype_bits(b) >= 16 && (sm_dtype_kind(b) == 'i' || (sm_dtype_kind(b) == 'u' && x->kind == M_INT));
+    bool ints = sm_dtype_kind(a) != 'f' && a != SM_BOOL && wide;
+    bool place = x->kind == M_POS || x->kind == M_KEY_POS || x->kind == M_BACK;
+    if (a == b || floats || ints || (place && sm_dtype_kind(b) == 'f'))
+        sm_raise_set(z, n, *x);
+    else if (x->kind == M_INT && sm_dtype_kind(b) == 'f') /* table rows are not counted in floats */
+        sm_raise_set(z, n, *x);
+}
+
 void sm_raise_rows_op(sm_raise *z, const sm_node *n) {
     switch (n->op) {
     case SM_OP_CAST:
-    case SM_OP_IDENTITY: { /* activations have one dtype in row form */
-        const sm_meaning *x = sm_raise_arg(z, n, "x");
-        sm_meaning m = *x;
-        if (m.kind == M_INT && m.row == NULL)
-            m.row = sm_arg(n, "x"); /* remember the input */
-        sm_raise_set(z, n, m);
+    case SM_OP_IDENTITY:
+        cast(z, n);
         return;
-    }
     case SM_OP_GATHER:
         gather(z, n);
         return;

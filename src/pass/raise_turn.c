@@ -11,16 +11,18 @@
 #include <string.h>
 
 /* ------------------------------------------------------------------ positions */
-/* range_1d: from a computed start over n values: the rows' positions; from 0: the keys'. */
+/* range_1d in steps of 1: from a computed start over n values the rows' positions, from 0 the keys'. */
 static void range(sm_raise *z, const sm_node *n) {
     const sm_value *start = sm_arg(n, "start");
-    int64_t from;
+    int64_t from, step;
+    if (!sm_value_int(sm_arg(n, "step"), &step) || step != 1)
+        return;
     if (sm_value_int(start, &from)) {
         if (from == 0)
             sm_raise_set(z, n, (sm_meaning){.kind = M_KEY_POS});
         return;
     }
-    if (start->sym == NULL || n->out[0]->type.dims[0] != z->n)
+    if (start->sym == NULL || n->out[0]->type.dims[0] != z->n || (z->past_known && z->past != start->sym[0]))
         return;
     z->past = start->sym[0];
     z->past_known = true;
@@ -28,43 +30,33 @@ static void range(sm_raise *z, const sm_node *n) {
 }
 
 /* An int input in the role of positions: the first use decides. */
-static bool is_pos(sm_raise *z, const sm_value *v, const sm_meaning *m) {
+static bool is_pos(sm_raise *z, const sm_meaning *m) {
     if (m->kind == M_POS)
         return true;
-    if (m->kind != M_INT)
+    if (m->kind != M_INT || z->old_ids == m->row || (z->old_pos != NULL && z->old_pos != m->row))
         return false;
-    const sm_value *in = m->row != NULL ? m->row : v;
-    if (z->old_ids == in || (z->old_pos != NULL && z->old_pos != in))
-        return false;
-    z->old_pos = (sm_value *)in;
+    z->old_pos = m->row;
     return true;
 }
 
-/* Moves that only add or drop axes of extent 1, or casts. */
+/* Moves that only add or drop axes of extent 1. */
 static bool pass_on(sm_raise *z, const sm_node *n) {
-    const sm_value *v = sm_arg(n, "x");
     const sm_meaning *x = sm_raise_arg(z, n, "x");
     sm_meaning m = *x;
     switch (x->kind) {
     case M_INT:
-        if (n->op != SM_OP_CAST && n->op != SM_OP_IDENTITY && !is_pos(z, v, x))
+        if (!is_pos(z, x))
             return false;
-        if (n->op != SM_OP_CAST && n->op != SM_OP_IDENTITY)
-            m = (sm_meaning){.kind = M_POS};
-        else if (m.row == NULL)
-            m.row = (sm_value *)v;
+        m = (sm_meaning){.kind = M_POS};
         break;
     case M_POS:
     case M_KEY_POS:
+    case M_ANGLE:
     case M_COS:
     case M_SIN:
     case M_BACK:
     case M_FAR:
     case M_MASK:
-        break;
-    case M_ANGLE:
-        if (n->op != SM_OP_CAST && n->op != SM_OP_IDENTITY && x->turned)
-            return false;
         break;
     default:
         return false;
@@ -89,11 +81,18 @@ static bool same_but_ones(const sm_type *a, const sm_type *b) {
 }
 
 /* ------------------------------------------------------------------ angles */
+static int64_t numel_const(const sm_value *c) {
+    int64_t n = 1;
+    for (int i = 0; i < c->type.rank; i++)
+        n *= c->type.dims[i];
+    return n;
+}
+
 static sm_value *freq_const(sm_raise *z, sm_value *c) {
     if (c->type.rank == 1 && c->type.dtype == SM_FP32 && c->cst->want_dtype == SM_FP32)
         return c;
     size_t got;
-    float *x = sm_const_decode(c->cst, &got);
+    float *x = sm_raise_floats(z, c, &got);
     if (x == NULL)
         return NULL;
     int64_t n = (int64_t)got;
@@ -102,29 +101,20 @@ static sm_value *freq_const(sm_raise *z, sm_value *c) {
     return v;
 }
 
-static int64_t numel_const(const sm_value *c) {
-    int64_t n = 1;
-    for (int i = 0; i < c->type.rank; i++)
-        n *= c->type.dims[i];
-    return n;
-}
-
-/* pos [.., n, 1] * freq [half]; or freq [.., half, 1] x pos [.., 1, n] and its like. */
+/* pos [.., n, 1] * freq [.., half] -> [.., n, half]; or turned: freq [.., half, 1] x pos [.., 1, n].  As mul or matmul. */
 static bool angle(sm_raise *z, const sm_node *n) {
     sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
     sm_value *c = x->cst != NULL ? x : y, *p = c == x ? y : x;
-    if (c->cst == NULL || p->cst != NULL || sm_dtype_kind(c->type.dtype) != 'f' || !is_pos(z, p, &z->m[p->id]))
+    bool tx = false, ty = false;
+    if (n->op == SM_OP_MATMUL && (!sm_arg_bool(n, "transpose_x", &tx) || !sm_arg_bool(n, "transpose_y", &ty)))
+        return false;
+    if (tx || ty || c->cst == NULL || p->cst != NULL || sm_dtype_kind(c->type.dtype) != 'f' ||
+        (z->m[p->id].kind != M_POS && z->m[p->id].kind != M_INT))
         return false;
     int64_t half = numel_const(c);
-    const sm_type *t = &n->out[0]->type;
-    if (half < 2 || t->rank < 2)
-        return false;
-    bool turned;
-    if (t->dims[t->rank - 1] == half && t->dims[t->rank - 2] == z->n)
-        turned = false;
-    else if (t->dims[t->rank - 2] == half && t->dims[t->rank - 1] == z->n)
-        turned = true;
-    else
+    bool turned = sm_is_plane(&c->type, half, 1) && sm_is_plane(&p->type, 1, z->n);
+    bool straight = (c->type.rank == 1 || sm_is_plane(&c->type, 1, half)) && sm_is_plane(&p->type, z->n, 1);
+    if (half < 2 || turned == straight || (n->op == SM_OP_MATMUL && (c == x) != turned) || !is_pos(z, &z->m[p->id]))
         return false;
     sm_raise_set(z, n, (sm_meaning){.kind = M_ANGLE, .freq = freq_const(z, c), .turned = turned, .f = 1});
     return true;
@@ -132,7 +122,7 @@ static bool angle(sm_raise *z, const sm_node *n) {
 
 static bool both_halves(sm_raise *z, const sm_node *n) {
     int64_t axis;
-    if (n->n_list != 2 || !sm_arg_int(n, "axis", &axis) || !sm_is_last_axis(n->list[0], axis))
+    if (!sm_concat_two(n, &axis) || !sm_is_last_axis(n->list[0], axis))
         return false;
     const sm_meaning *a = &z->m[n->list[0]->id], *b = &z->m[n->list[1]->id];
     if (a->kind != b->kind || (a->kind != M_ANGLE && a->kind != M_COS && a->kind != M_SIN))
@@ -141,6 +131,24 @@ static bool both_halves(sm_raise *z, const sm_node *n) {
         return false;
     sm_meaning m = *a;
     m.full = true;
+    sm_raise_set(z, n, m);
+    return true;
+}
+
+/* [.., half, n] -> [.., n, half] */
+static bool turn_back(sm_raise *z, const sm_node *n) {
+    sm_meaning m = *sm_raise_arg(z, n, "x");
+    int64_t perm[SM_MAX_RANK];
+    int r = 0;
+    if ((m.kind != M_ANGLE && m.kind != M_COS && m.kind != M_SIN) || !m.turned ||
+        !sm_arg_ints(n, "perm", perm, SM_MAX_RANK, &r) || r < 2)
+        return false;
+    for (int i = 0; i < r; i++) {
+        int64_t want = i == r - 2 ? r - 1 : i == r - 1 ? r - 2 : i;
+        if (perm[i] != want && perm[i] != want - r)
+            return false;
+    }
+    m.turned = false;
     sm_raise_set(z, n, m);
     return true;
 }
@@ -183,7 +191,7 @@ static bool slice_part(sm_raise *z, const sm_node *n) {
 /* [-second half, first half], or turned part and untouched rest. */
 static bool join_parts(sm_raise *z, const sm_node *n) {
     int64_t axis;
-    if (n->n_list != 2 || !sm_arg_int(n, "axis", &axis) || !sm_is_last_axis(n->list[0], axis))
+    if (!sm_concat_two(n, &axis) || !sm_is_last_axis(n->list[0], axis))
         return false;
     const sm_meaning *a = &z->m[n->list[0]->id], *b = &z->m[n->list[1]->id];
     if (b->kind != M_PART || a->row == NULL)
@@ -199,6 +207,7 @@ static bool join_parts(sm_raise *z, const sm_node *n) {
     return false;
 }
 
+/* A table's type has been checked: tokens and angles are its last axes, like those of heads. */
 static bool times_table(sm_raise *z, const sm_node *n) {
     const sm_meaning *a = sm_raise_arg(z, n, "x"), *b = sm_raise_arg(z, n, "y");
     if (a->kind == M_COS || a->kind == M_SIN) {
@@ -264,19 +273,32 @@ static bool scaled(sm_raise *z, const sm_node *n) {
 }
 
 /* ------------------------------------------------------------------ masks */
+/* pos [.., n, 1] - key pos [.., 1, keys] */
 static bool back(sm_raise *z, const sm_node *n) {
     const sm_meaning *a = sm_raise_arg(z, n, "x"), *b = sm_raise_arg(z, n, "y");
-    if (b->kind != M_KEY_POS || !is_pos(z, sm_arg(n, "x"), a))
+    if (b->kind != M_KEY_POS || !sm_is_plane(&sm_arg(n, "x")->type, z->n, 1) || !is_pos(z, a))
         return false;
-    sm_raise_set(z, n, (sm_meaning){.kind = M_BACK});
+    sm_raise_set(z, n, (sm_meaning){.kind = M_BACK, .joined = b->joined});
     return true;
 }
 
+/* What is w positions back and more is hidden: w positions are seen. */
 static bool far(sm_raise *z, const sm_node *n) {
     int64_t w;
-    if (sm_raise_arg(z, n, "x")->kind != M_BACK || !sm_value_int(sm_arg(n, "y"), &w))
+    const sm_meaning *x = sm_raise_arg(z, n, "x");
+    double f;
+    const sm_value *y = sm_arg(n, "y");
+    if (x->kind != M_BACK || y->cst == NULL)
         return false;
-    sm_raise_set(z, n, (sm_meaning){.kind = M_FAR, .window = n->op == SM_OP_GREATER ? w + 1 : w});
+    if (!sm_value_int(y, &w)) { /* positions may have been cast to floats */
+        if (!sm_value_float(y, &f) || !(f >= 0 && f < INT32_MAX) || f != floor(f))
+            return false;
+        w = (int64_t)f;
+    }
+    w += n->op == SM_OP_GREATER;
+    if (w < 1 || w > INT32_MAX)
+        return false;
+    sm_raise_set(z, n, (sm_meaning){.kind = M_FAR, .window = w, .joined = x->joined});
     return true;
 }
 
@@ -284,17 +306,24 @@ static bool windowed(sm_raise *z, const sm_node *n) {
     const sm_meaning *c = sm_raise_arg(z, n, "cond"), *b = sm_raise_arg(z, n, "b");
     double hidden;
     if (c->kind != M_FAR || b->kind != M_MASK || b->window != 0 || !sm_value_float(sm_arg(n, "a"), &hidden) ||
-        hidden > -1e4)
+        !(hidden <= -1e4))
         return false;
-    sm_raise_set(z, n, (sm_meaning){.kind = M_MASK, .window = c->window});
+    sm_dim keys = sm_arg(n, "b")->type.dims[sm_arg(n, "b")->type.rank - 1];
+    if (!sm_is_plane(&sm_arg(n, "cond")->type, z->n, keys))
+        return false;
+    sm_raise_set(z, n, (sm_meaning){.kind = M_MASK, .window = c->window, .joined = c->joined});
     return true;
 }
 
 /* [old key positions, the rows' own]: keys of the form with caches as inputs. */
 static bool join_positions(sm_raise *z, const sm_node *n) {
-    if (n->n_list != 2 || z->m[n->list[0]->id].kind != M_KEY_POS || !is_pos(z, n->list[1], &z->m[n->list[1]->id]))
+    int64_t axis;
+    if (!sm_concat_two(n, &axis) || n->list[0]->type.rank != 1)
         return false;
-    sm_raise_set(z, n, (sm_meaning){.kind = M_KEY_POS});
+    const sm_meaning *a = &z->m[n->list[0]->id];
+    if (a->kind != M_KEY_POS || a->joined || !is_pos(z, &z->m[n->list[1]->id]))
+        return false;
+    sm_raise_set(z, n, (sm_meaning){.kind = M_KEY_POS, .joined = true});
     return true;
 }
 
@@ -318,8 +347,6 @@ void sm_raise_turn_op(sm_raise *z, const sm_node *n) {
     case SM_OP_RANGE_1D:
         range(z, n);
         return;
-    case SM_OP_CAST:
-    case SM_OP_IDENTITY:
     case SM_OP_EXPAND_DIMS:
     case SM_OP_SQUEEZE:
         pass_on(z, n);
@@ -328,15 +355,9 @@ void sm_raise_turn_op(sm_raise *z, const sm_node *n) {
         if (same_but_ones(&sm_arg(n, "x")->type, &n->out[0]->type))
             pass_on(z, n);
         return;
-    case SM_OP_TRANSPOSE: { /* [.., half, n] -> [.., n, half] */
-        sm_meaning m = *sm_raise_arg(z, n, "x");
-        const sm_type *t = &n->out[0]->type;
-        if (m.kind == M_ANGLE && m.turned && t->rank >= 2 && t->dims[t->rank - 2] == z->n) {
-            m.turned = false;
-            sm_raise_set(z, n, m);
-        }
+    case SM_OP_TRANSPOSE:
+        turn_back(z, n);
         return;
-    }
     case SM_OP_MATMUL:
         angle(z, n);
         return;
@@ -346,7 +367,7 @@ void sm_raise_turn_op(sm_raise *z, const sm_node *n) {
     case SM_OP_COS:
     case SM_OP_SIN: {
         sm_meaning m = *sm_raise_arg(z, n, "x");
-        if (m.kind == M_ANGLE && m.freq != NULL) {
+        if (m.kind == M_ANGLE) {
             m.kind = n->op == SM_OP_COS ? M_COS : M_SIN;
             sm_raise_set(z, n, m);
         }

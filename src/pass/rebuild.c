@@ -37,6 +37,16 @@ sm_status sm_rebuild_start(sm_rebuild *r, sm_func *f, int opset, sm_err *err) {
     return SM_OK;
 }
 
+/* f, the last on the list, takes the place of `old`: the first function of a graph is the one that runs. */
+static void replace(sm_graph *g, const sm_func *old, sm_func *f) {
+    for (int i = 0; i < g->n_funcs; i++)
+        if (g->funcs[i] == old) {
+            sm_graph_drop_func(g, f);
+            g->funcs[i] = f;
+            return;
+        }
+}
+
 sm_status sm_rebuild_end_bare(sm_rebuild *r, sm_status st, sm_func **out, sm_err *err) {
     sm_free(r->map);
     r->map = NULL;
@@ -49,7 +59,7 @@ sm_status sm_rebuild_end_bare(sm_rebuild *r, sm_status st, sm_func **out, sm_err
         sm_graph_drop_func(r->f->graph, r->f);
         return st;
     }
-    sm_graph_drop_func(r->old->graph, r->old);
+    replace(r->f->graph, r->old, r->f);
     *out = r->f;
     return SM_OK;
 }
@@ -77,18 +87,6 @@ float *sm_const_decode(const sm_const *c, size_t *n) {
     if (x != NULL && *n > 0)
         sm_decode_rows(&c->src, 0, sm_tensor_rows(&c->src), x);
     return x;
-}
-
-bool sm_const_all_zero(const sm_const *c) {
-    size_t n;
-    float *x = sm_const_decode(c, &n);
-    if (x == NULL)
-        return false;
-    bool zero = true;
-    for (size_t i = 0; i < n && zero; i++)
-        zero = x[i] == 0;
-    sm_free(x);
-    return zero;
 }
 
 static sm_status dump(const char *name, const sm_func *f, sm_err *err) {

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * test_pass_numbers.c: lowered programs, run as written by `ref`, give the numbers of the row form, run by `ref`: the
- * definition of every composite, and every KV form fed the way a host feeds it (prefill, then steps).
+ * definition of every composite, and every KV form fed the way a host feeds it (prefill, then steps).  And programs that
+ * are almost a decoder are refused by raising, or raised to what they are: SMELT_TEST_MUTANTS=4000@100 tries 4000 of them
+ * from the 100th on.
  */
 #include "tiny_model.h"
 
@@ -80,46 +82,63 @@ typedef struct host {
     sm_arrays cache; /* io form */
 } host;
 
-static void call(host *h, const sm_func *f, const sm_profile *p, int past, int n, float *logits, int vocab) {
-    sm_err err = {0};
+static sm_status call(host *h, const sm_profile *p, int past, int n, float *logits, int vocab, sm_err *err) {
     sm_arrays in = {0}, out = {0};
     feed(&in, p, past, n);
     for (size_t i = 0; i < h->cache.n; i++) {
         sm_array *a = sm_arrays_add(&in);
-        if (sm_array_copy(a, &h->cache.v[i], &err) != SM_OK)
-            fail_msg("%s", err.msg);
+        if (sm_array_copy(a, &h->cache.v[i], err) != SM_OK)
+            fail_msg("%s", err->msg);
     }
-    (void)f;
-    if (h->be->run(h->e, &in, &h->st, &out, &err) != SM_OK)
-        fail_msg("%s as written: %s", p->name, err.msg);
-    sm_array *y = sm_arrays_find(&out, "logits");
-    assert_non_null(y);
-    assert_int_equal(sm_array_numel(y), (uint64_t)n * (uint64_t)vocab);
-    assert_int_equal(sm_array_cast(y, SM_FP32, &err), SM_OK);
-    memcpy(logits + (size_t)past * (size_t)vocab, y->data, (size_t)n * (size_t)vocab * sizeof(float));
-    if (p->kv == SM_KV_IO) {
-        write_columns(sm_arrays_find(&h->cache, "keyCache"), sm_arrays_find(&out, "newKeys"), past, n);
-        write_columns(sm_arrays_find(&h->cache, "valueCache"), sm_arrays_find(&out, "newValues"), past, n);
+    sm_status st = h->be->run(h->e, &in, &h->st, &out, err);
+    sm_array *y = st == SM_OK ? sm_arrays_find(&out, "logits") : NULL;
+    if (st == SM_OK) {
+        assert_non_null(y);
+        st = sm_array_cast(y, SM_FP32, err);
+    }
+    if (st == SM_OK && sm_array_numel(y) != (uint64_t)n * (uint64_t)vocab)
+        st = SM_FAIL(err, SM_FAILED, "logits of another size");
+    if (st == SM_OK) {
+        memcpy(logits + (size_t)past * (size_t)vocab, y->data, (size_t)n * (size_t)vocab * sizeof(float));
+        if (p->kv == SM_KV_IO) {
+            write_columns(sm_arrays_find(&h->cache, "keyCache"), sm_arrays_find(&out, "newKeys"), past, n);
+            write_columns(sm_arrays_find(&h->cache, "valueCache"), sm_arrays_find(&out, "newValues"), past, n);
+        }
     }
     sm_arrays_free(&in);
     sm_arrays_free(&out);
+    return st;
 }
 
-static void open_host(host *h, const sm_func *f, const sm_profile *p) {
-    sm_err err = {0};
+static sm_status open_host(host *h, const sm_func *f, const sm_profile *p, sm_err *err) {
     sm_limits lim = {.max_rows = TOTAL, .max_ctx = CTX, .n_threads = 1};
     memset(h, 0, sizeof *h);
-    if (sm_backend_pick("ref", f, &h->be, &err) != SM_OK || h->be->compile(f, &lim, &h->e, &err) != SM_OK)
-        fail_msg("compile %s: %s", p->name, err.msg);
+    SM_TRY(sm_backend_pick("ref", f, &h->be, err));
+    SM_TRY(h->be->compile(f, &lim, &h->e, err));
     for (int i = 0; i < f->body->n_in && p->kv == SM_KV_IO; i++)
         if (f->body->in[i]->type.rank == 5)
             put(&h->cache, f->body->in[i]->name, SM_FP32, 5, f->body->in[i]->type.dims);
+    return SM_OK;
 }
 
 static void close_host(host *h) {
-    h->be->free(&h->e);
+    if (h->be != NULL)
+        h->be->free(&h->e);
     sm_arrays_free(&h->st.a);
     sm_arrays_free(&h->cache);
+}
+
+/* The whole text through the program: a prefill, then steps. */
+static sm_status run_written(const sm_func *f, const sm_profile *p, int prefill, int step, int total, int vocab,
+                             float *logits, sm_err *err) {
+    host h;
+    sm_status st = open_host(&h, f, p, err);
+    if (st == SM_OK)
+        st = call(&h, p, 0, prefill, logits, vocab, err);
+    for (int past = prefill; past < total && st == SM_OK; past += step)
+        st = call(&h, p, past, step, logits, vocab, err);
+    close_host(&h);
+    return st;
 }
 
 static void compare(const tiny_spec *z, const char *what, const float *want, const float *got, double tol) {
@@ -139,7 +158,6 @@ static void lowered(const tiny_spec *z, const char *profile, int prefill, int st
     sm_err err = {0};
     sm_graph *g = NULL;
     sm_func *f = build(z, &g);
-    host h;
     run_rows(f, want);
     sm_profile p = *sm_profile_find(profile);
     p.ctx = p.kv == SM_KV_NONE ? 0 : CTX;
@@ -148,12 +166,9 @@ static void lowered(const tiny_spec *z, const char *profile, int prefill, int st
     sm_status st = p.kv == SM_KV_NONE ? sm_pass_decompose(f, &f, &err) : sm_pipeline_package(f, &p, &f, &err);
     if (st != SM_OK || sm_verify_func(f, &err) != SM_OK)
         fail_msg("model %d as %s: %s", (int)z->seed, profile, err.msg);
-    open_host(&h, f, &p);
-    call(&h, f, &p, 0, prefill, got, z->vocab);
-    for (int past = prefill; past < TOTAL; past += step)
-        call(&h, f, &p, past, step, got, z->vocab);
+    if (run_written(f, &p, prefill, step, TOTAL, z->vocab, got, &err) != SM_OK)
+        fail_msg("model %d as %s, as written: %s", (int)z->seed, profile, err.msg);
     compare(z, profile, want, got, tol);
-    close_host(&h);
     sm_graph_free(&g);
 }
 
@@ -180,11 +195,211 @@ static void caches_as_inputs(void **state) {
     }
 }
 
+/* ------------------------------------------------------------------ programs that are almost a decoder */
+/* One node of a lowered program is changed at random.  Then raising must refuse, or find what the changed program means:
+ * both are run.  Extents are equal wherever they can be (4 tokens, 4 heads, 4 angles), so that no type helps. */
+typedef struct mutation {
+    sm_builder *b;
+    uint64_t s;
+    const sm_value **old; /* the program's values so far */
+    int n_seen;
+} mutation;
+
+static int pick(mutation *m, int n) {
+    m->s = m->s * 6364136223846793005u + 1442695040888963407u;
+    return (int)((m->s >> 33) % (uint64_t)n);
+}
+
+/* Another value of the same type as v from before; v itself when there is none. */
+static sm_value *other_value(mutation *m, sm_value *v) {
+    for (int tries = 0; tries < 64 && m->n_seen > 0; tries++) {
+        int i = pick(m, m->n_seen);
+        if (sm_type_eq(&m->old[i]->type, &v->type) && m->old[i] != v)
+            return (sm_value *)m->old[i];
+    }
+    return v;
+}
+
+/* A parameter with one element changed. */
+static sm_value *other_const(mutation *m, sm_value *v) {
+    int64_t n = 1;
+    int32_t x[8];
+    double f;
+    bool flags[8];
+    for (int i = 0; i < v->type.rank; i++)
+        n *= v->type.dims[i];
+    if (sm_dtype_kind(v->type.dtype) == 'f' && v->type.rank == 0 && sm_value_float(v, &f)) {
+        static const double by[] = {-1, 2, 0.5, 1.25, 0};
+        return sm_const_f(m->b, v->type.dtype, f * by[pick(m, SM_ARRAY_LEN(by))]);
+    }
+    if (v->sym == NULL || n < 1 || n > 8 || v->type.rank > 1)
+        return v;
+    for (int i = 0; i < n; i++)
+        flags[i] = (x[i] = (int32_t)v->sym[i]) != 0;
+    int at = pick(m, (int)n), to = pick(m, (int)n);
+    if (v->type.dtype == SM_BOOL) {
+        flags[at] = !flags[at];
+        return v->type.rank == 0 ? sm_const_bool(m->b, flags[0]) : sm_const_bools(m->b, flags, (int)n);
+    }
+    if (v->type.dtype != SM_INT32)
+        return v;
+    if (to != at && pick(m, 2) == 0) {
+        int32_t t = x[at];
+        x[at] = x[to];
+        x[to] = t;
+    } else {
+        x[at] += pick(m, 2) == 0 ? 1 : -1;
+    }
+    return v->type.rank == 0 ? sm_const_i32(m->b, x[0]) : sm_const_i32s(m->b, x, (int)n);
+}
+
+static sm_op other_op(mutation *m, sm_op op) {
+    static const sm_op like[][6] = {
+        {SM_OP_COS, SM_OP_SIN, SM_OP_TANH, SM_OP_SILU, SM_OP_IDENTITY, SM_OP_SQUARE},
+        {SM_OP_ADD, SM_OP_SUB, SM_OP_MUL, SM_OP_MAXIMUM, SM_OP_MINIMUM, SM_OP_ADD},
+        {SM_OP_GREATER, SM_OP_GREATER_EQUAL, SM_OP_LESS, SM_OP_LESS_EQUAL, SM_OP_EQUAL, SM_OP_NOT_EQUAL},
+        {SM_OP_REDUCE_MEAN, SM_OP_REDUCE_SUM, SM_OP_REDUCE_MAX, SM_OP_REDUCE_MIN, SM_OP_REDUCE_SUM_SQUARE, SM_OP_REDUCE_MEAN},
+        {SM_OP_RSQRT, SM_OP_INVERSE, SM_OP_RSQRT, SM_OP_LOG, SM_OP_RSQRT, SM_OP_LOG},
+    };
+    for (size_t i = 0; i < SM_ARRAY_LEN(like); i++)
+        for (int k = 0; k < 6; k++)
+            if (like[i][k] == op)
+                return like[i][pick(m, 6)];
+    return op;
+}
+
+/* n, its inputs copied to in and list, changed. */
+static void mutate(mutation *m, sm_node *n, sm_value **in, sm_value **list) {
+    int n_slots = sm_op_row_of(n->op)->n_slots;
+    n->in = memcpy(in, n->in, (size_t)n_slots * sizeof *in);
+    n->list = memcpy(list, n->list, (size_t)n->n_list * sizeof *list);
+    if (n->n_list > 0 && pick(m, 2) == 0) {
+        int a = pick(m, n->n_list), b = pick(m, n->n_list);
+        sm_value *v = list[a];
+        list[a] = pick(m, 2) == 0 ? list[b] : v->cst == NULL ? other_value(m, v) : v;
+        list[b] = v;
+        return;
+    }
+    if (pick(m, 4) == 0 && n->op != SM_OP_WRITE_STATE) {
+        n->op = other_op(m, n->op);
+        return;
+    }
+    int i = pick(m, SM_MAX(n_slots, 1));
+    if (n_slots == 0 || in[i] == NULL)
+        return;
+    if (in[i]->cst != NULL)
+        in[i] = other_const(m, in[i]);
+    else
+        in[i] = other_value(m, in[i]);
+}
+
+/* The function with its k-th node changed; NULL when that is no program. */
+static sm_func *mutant(sm_func *f, uint64_t seed, char *what, size_t cap) {
+    sm_err err = {0};
+    sm_func *to = NULL;
+    sm_builder b;
+    int at = 0, victim;
+    size_t room = 2 * (size_t)f->graph->n_values + 64; /* the new ones stand in it as well */
+    sm_value **map = calloc(room, sizeof *map), *in[SM_MAX_SLOTS], *list[64];
+    mutation m = {.b = &b, .s = seed};
+    m.old = calloc(room, sizeof *m.old);
+    assert_int_equal(sm_func_new(f->graph, "changed", f->opset, &to, &err), SM_OK);
+    sm_build_start(&b, to);
+    for (int i = 0; i < f->body->n_in; i++) {
+        sm_value *v = f->body->in[i];
+        map[v->id] = sm_build_input(&b, v->name, v->type);
+        m.old[m.n_seen++] = v;
+    }
+    pick(&m, 2);
+    victim = pick(&m, sm_func_n_nodes(f));
+    for (const sm_node *n = f->body->first; n != NULL; n = n->next, at++) {
+        sm_node copy = *n;
+        if (at == victim && n->n_list < 64) {
+            mutate(&m, &copy, in, list);
+            snprintf(what, cap, "%s '%s' as %s", sm_op_row_of(n->op)->name, n->n_out > 0 ? n->out[0]->name : "",
+                     sm_op_row_of(copy.op)->name);
+        }
+        sm_build_copy(&b, &copy, map);
+        for (int i = 0; i < n->n_out; i++)
+            m.old[m.n_seen++] = n->out[i];
+    }
+    for (int i = 0; i < f->body->n_out; i++)
+        sm_build_output(&b, b.st == SM_OK ? sm_map_value(map, f->body->out[i]) : NULL, f->body->out[i]->name);
+    if (sm_build_end(&b, &err) != SM_OK)
+        to = NULL;
+    free(map);
+    free(m.old);
+    return to;
+}
+
+static int n_raised, n_refused, n_no_program, n_wrong;
+
+static void one_mutant(const tiny_spec *z, const char *profile, uint64_t seed) {
+    static float want[TOTAL * MAX_VOCAB], got[TOTAL * MAX_VOCAB];
+    sm_err err = {0};
+    sm_graph *g = NULL;
+    sm_func *f = build(z, &g), *to, *back = NULL;
+    char what[256] = "";
+    sm_raised info;
+    sm_profile p = *sm_profile_find(profile);
+    p.ctx = CTX;
+    p.seq_min = 1;
+    p.seq_max = p.flexible ? p.ctx : 4;
+    if (sm_pipeline_package(f, &p, &f, &err) != SM_OK)
+        fail_msg("model %d as %s: %s", (int)z->seed, profile, err.msg);
+    to = mutant(f, seed, what, sizeof what);
+    if (to != NULL && sm_pipeline_raise(to, &back, &info, &err) != SM_OK)
+        fail_msg("mutant %d (%s): %s", (int)seed, what, err.msg);
+    n_no_program += to == NULL;
+    n_refused += to != NULL && !info.ok;
+    n_raised += to != NULL && info.ok;
+    if (to != NULL && info.ok) {
+        if (sm_verify_func(back, &err) != SM_OK)
+            fail_msg("mutant %d (%s): %s", (int)seed, what, err.msg);
+        run_rows(back, got);
+        sm_status st = run_written(to, &p, p.flexible ? 6 : 4, p.flexible ? 3 : 4, 12, z->vocab, want, &err);
+        double worst = 0, top = 0;
+        for (int i = 0; i < 12 * z->vocab; i++) {
+            worst = fmax(worst, fabs((double)want[i] - (double)got[i]));
+            top = fmax(top, fabs((double)want[i]));
+        }
+        if (st != SM_OK || !(worst <= 4e-3 * top)) {
+            print_error("mutant %d of model %d as %s (%s) is raised to another program: %g of %g %s\n", (int)seed,
+                        (int)z->seed, profile, what, worst, top, err.msg);
+            n_wrong++;
+        }
+    }
+    sm_graph_free(&g);
+}
+
+static const tiny_spec even_specs[] = {
+    {.layers = 2, .d = 32, .heads = 4, .kv_heads = 2, .head_dim = 8, .ff = 32, .vocab = 33, .window = 3, .qk_norm = true,
+     .enc = SM_ENC_DENSE, .seed = 11},
+    {.layers = 2, .d = 32, .heads = 4, .kv_heads = 4, .head_dim = 16, .ff = 32, .vocab = 33, .rot = 8, .attn_cap = 3,
+     .attn_scale = 0.5, .head_cap = 4, .post_norm = true, .enc = SM_ENC_DENSE, .seed = 12},
+    {.layers = 2, .d = 32, .heads = 4, .kv_heads = 2, .head_dim = 4, .ff = 32, .vocab = 33, .attn_scale = 0.7,
+     .two_bases = true, .enc = SM_ENC_DENSE, .seed = 13},
+};
+
+static void mutants(void **state) {
+    (void)state;
+    const char *many = getenv("SMELT_TEST_MUTANTS");
+    int n = many != NULL ? atoi(many) : 60, first = many != NULL && strchr(many, '@') ? atoi(strchr(many, '@') + 1) : 0;
+    for (int i = first; i < first + n; i++)
+        for (size_t k = 0; k < SM_ARRAY_LEN(even_specs); k++) {
+            one_mutant(&even_specs[k], "gpu", (uint64_t)i);
+            one_mutant(&even_specs[k], "kv-io", (uint64_t)i);
+        }
+    print_message("# %d changed programs raised, %d refused, %d none\n", n_raised, n_refused, n_no_program);
+    assert_int_equal(n_wrong, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decomposed),
         cmocka_unit_test(states),
         cmocka_unit_test(caches_as_inputs),
+        cmocka_unit_test(mutants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

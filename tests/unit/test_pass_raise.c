@@ -7,6 +7,9 @@
 #include "pass/pass.h"
 #include "sweep.h"
 
+static const tiny_spec small_spec = {.layers = 1, .d = 32, .heads = 2, .kv_heads = 1, .head_dim = 16, .rot = 8, .ff = 32, .vocab = 33, .window = 3,
+                                     .head_cap = 5, .attn_scale = 0.5, .embed_scale = 2, .enc = SM_ENC_Q4_0, .seed = 9};
+
 static sm_profile sized(const char *name) {
     sm_profile p = *sm_profile_find(name);
     p.ctx = 32;
@@ -84,11 +87,39 @@ static void not_raised(void **state) {
     sm_graph_free(&g);
 }
 
+/* Every allocation of lowering and raising may fail: it is reported, and nothing is leaked. */
+static bool out_and_back(void *ctx) {
+    sm_err err = {0};
+    sm_graph *g = NULL;
+    sm_func *back = NULL;
+    sm_raised info = {0};
+    sm_profile p = sized(ctx);
+    bool ok = tiny_model(&small_spec, &g, &err) == SM_OK;
+    if (ok) {
+        sm_func *f = sm_graph_func(g, NULL);
+        sm_status st = sm_pipeline_package(f, &p, &f, &err);
+        if (st == SM_OK)
+            st = sm_pipeline_raise(f, &back, &info, &err);
+        ok = st == SM_OK;
+        assert_true(ok || (st == SM_RESOURCE && err.msg[0] != 0));
+        assert_true(!ok || info.ok);
+    }
+    sm_graph_free(&g);
+    return ok;
+}
+
+static void out_of_memory(void **state) {
+    (void)state;
+    sweep(out_and_back, "gpu");
+    sweep(out_and_back, "kv-io");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(identity_gpu),
         cmocka_unit_test(identity_kv_io),
         cmocka_unit_test(not_raised),
+        cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
