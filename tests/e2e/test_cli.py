@@ -132,7 +132,7 @@ def test_long_prompt_in_chunks(tiny):
 
 
 @pytest.mark.parametrize("design", [["-c", "64"], ["-c", "64", "--kv", "io", "--seq", "4"], ["-c", "64", "--quant", "none"]])
-@pytest.mark.parametrize("family", ["llama", "gemma3"])
+@pytest.mark.parametrize("family", ["llama", "gemma3", "qwen3"])
 def test_package_runs_like_its_source(tmp_path, family, design):
     source = make_model(tmp_path / "m.gguf", "--family", family, "--type", "q8_0", "--layers", "3", "--window", "8")
     package = tmp_path / "m.mlpackage"

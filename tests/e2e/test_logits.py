@@ -107,6 +107,8 @@ VARIANTS = {
     "llama-rope-factors": ["--family", "llama", "--rope-factors", "--type", "f32"],
     "llama-wide-heads": ["--family", "llama", "--head-dim", "128", "--kv-heads", "1", "--type", "f32"],
     "gemma3": ["--family", "gemma3", "--layers", "7", "--window", "16", "--type", "f32"],
+    "qwen3": ["--family", "qwen3", "--head-dim", "128", "--type", "f32"],
+    "qwen3-untied": ["--family", "qwen3", "--untied", "--kv-heads", "4", "--type", "f32"],
     "gemma3-linear-rope": ["--family", "gemma3", "--layers", "6", "--linear-rope", "8", "--type", "f32"],
 }
 
