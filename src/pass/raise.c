@@ -29,6 +29,14 @@ bool sm_is_plane(const sm_type *t, sm_dim a, sm_dim b) {
     return true;
 }
 
+bool sm_is_mask(const sm_raise *z, const sm_type *t, sm_dim keys) {
+    if (t->rank < 2)
+        return false;
+    sm_dim n = t->dims[t->rank - 2];
+    bool rows = n == z->n || (!sm_dim_known(n) && !sm_dim_known(z->n));
+    return rows && sm_is_plane(t, n, keys);
+}
+
 /* Only one extent is not 1: n. */
 static bool is_line(const sm_type *t, sm_dim n) {
     int found = 0;
@@ -131,8 +139,9 @@ static bool fits(const sm_raise *z, const sm_type *t, const sm_meaning *m) {
         return is_heads(z, t, m->row, m->hi);
     case M_BACK:
     case M_FAR:
-    case M_MASK:
         return t->rank >= 2 && sm_is_plane(t, z->n, t->dims[t->rank - 1]);
+    case M_MASK:
+        return t->rank >= 2 && sm_is_mask(z, t, t->dims[t->rank - 1]);
     case M_CACHE:
     case M_UPDATED:
     case M_SLOT:
@@ -274,7 +283,7 @@ static sm_status read_inputs(sm_raise *z) {
         const sm_type *t = &v->type;
         if (t->kind == SM_V_BATCH || sm_dtype_kind(t->dtype) != 'f')
             continue;
-        if (!have_mask && t->kind == SM_V_TENSOR && t->rank == 4 && sm_is_plane(t, z->n, t->dims[3])) {
+        if (!have_mask && t->kind == SM_V_TENSOR && t->rank == 4 && sm_is_mask(z, t, t->dims[3])) {
             have_mask = true;
             z->m[v->id] = (sm_meaning){.kind = M_MASK};
         } else if (t->rank == 5 || t->rank == 4) {

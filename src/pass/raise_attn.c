@@ -202,7 +202,7 @@ static void attention(sm_raise *z, const sm_node *n, const sm_meaning *q, const 
 
 /* A mask for scores over these keys.  A window made of key positions must have meant keys in this order. */
 static bool mask_fits(const sm_raise *z, const sm_type *t, const sm_meaning *mask, sm_dim keys, bool joined) {
-    return mask->kind == M_MASK && sm_is_plane(t, z->n, keys) && (mask->window == 0 || mask->joined == joined);
+    return mask->kind == M_MASK && sm_is_mask(z, t, keys) && (mask->window == 0 || mask->joined == joined);
 }
 
 static void fused(sm_raise *z, const sm_node *n) {

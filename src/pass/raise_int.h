@@ -133,6 +133,9 @@ float *sm_raise_floats(sm_raise *z, const sm_value *c, size_t *n);
 void sm_raise_fail(sm_raise *z, const char *fmt, ...) SM_PRINTF(2, 3);
 /* [1, .., 1, a, b] */
 bool sm_is_plane(const sm_type *t, sm_dim a, sm_dim b);
+/* [1, .., 1, n, keys], what a mask may be.  Programs declare the mask's rows as a symbol of its own beside that of ids, and
+ * two symbols for one number are the rule there: any symbol does where n is one. */
+bool sm_is_mask(const sm_raise *z, const sm_type *t, sm_dim keys);
 /* The two values of a concat along the last axis (or along `axis` of rank 4), one after the other. */
 bool sm_concat_two(const sm_node *n, int64_t *axis);
 static inline bool sm_is_row(const sm_meaning *m) {
