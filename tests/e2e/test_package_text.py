@@ -17,9 +17,9 @@ PROMPTS = [
 
 
 # ------------------------------------------------------------------ real models
-# The cpu backend rounds activations to 8 bits, so that differences of 1e-4 between the weights of source and package
-# become other roundings: the distance of two candidates moves by up to 0.15 there, by 0.02 on the reference backend.
-CLOSE_CPU, CLOSE_REF = 0.25, 0.05
+# Two candidates whose log-probabilities are nearer than this may change places: a package's norms, scales and offsets are
+# rounded to fp16.
+CLOSE = 0.05
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -30,9 +30,9 @@ def test_text_is_the_sources(name):
         want, _ = greedy(source(name), prompt, 32, "--raw")
         got, done = greedy(pkg, prompt, 32, "--raw")
         assert len(want) == len(got) == done["generated"] == 32
-        n, off = same_until_close(want, got, CLOSE_CPU)
+        n, off = same_until_close(want, got, CLOSE)
         compared.append(n)
-        assert off < 0.25
+        assert off < 0.05
     assert sum(compared) >= 40, compared
 
 
@@ -41,7 +41,7 @@ def test_text_on_the_reference_backend():
     args = (PROMPTS[1], 8, "--raw", "--backend", "ref")
     want, _ = greedy(source("smollm2"), *args)
     got, done = greedy(pkg, *args)
-    n, off = same_until_close(want, got, CLOSE_REF)
+    n, off = same_until_close(want, got, CLOSE)
     assert done["backend"] == "ref" and n >= 4 and off < 0.02
 
 
@@ -53,7 +53,7 @@ def test_distributions_are_the_sources(name):
     ids = smelt_json("tokenize", source(name), "-p", text)["ids"]
     away = kl(eval_logits(source(name), ids), eval_logits(pkg, ids))
     print("KL(source || package), cpu: mean", away.mean(), "max", away.max())
-    assert away.mean() < 0.02 and away.max() < 0.1
+    assert away.mean() < 1e-3 and away.max() < 5e-3
     ids = ids[:8]
     away = kl(eval_logits(source(name), ids, "--backend", "ref"), eval_logits(pkg, ids, "--backend", "ref"))
     print("KL(source || package), ref: mean", away.mean(), "max", away.max())
@@ -64,7 +64,7 @@ def test_chat_template_travels():
     pkg, _ = converted("smollm2")
     want, a = greedy(source("smollm2"), "Name the planets.", 16)
     got, b = greedy(pkg, "Name the planets.", 16)
-    assert a["prompt_tokens"] == b["prompt_tokens"] > 20 and same_until_close(want, got, CLOSE_CPU)[0] >= 2
+    assert a["prompt_tokens"] == b["prompt_tokens"] > 20 and same_until_close(want, got, CLOSE)[0] >= 2
 
 
 def test_as_written():
@@ -155,7 +155,7 @@ def test_small_packages_say_what_their_source_says(tiny):
         want, _ = greedy(tiny[0], prompt, 10, "--raw")
         for pkg in tiny[1:]:
             got, _ = greedy(pkg, prompt, 10, "--raw")
-            assert same_until_close(want, got, CLOSE_CPU)[1] < 0.25
+            assert same_until_close(want, got, CLOSE)[1] < 0.05
     for pkg in tiny[1:]:
         j = smelt_json("inspect", pkg)
         assert "not_runnable" not in j and j["context"] == CTX
