@@ -65,9 +65,11 @@ sm_dtype sm_dtype_of_name(sm_sv name) {
     return SM_NONE;
 }
 
-static inline bool is_int(sm_dtype t) {
+#ifndef NDEBUG /* only asserts ask */
+static bool is_int(sm_dtype t) {
     return rows[t].kind == 'i' || rows[t].kind == 'u' || rows[t].kind == 'b';
 }
+#endif
 
 int64_t sm_dtype_min(sm_dtype t) {
     assert(is_int(t));
