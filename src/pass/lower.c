@@ -92,17 +92,25 @@ static sm_value *linear(sm_lower *l, const char *name, sm_value *x, sm_value *w,
 }
 
 /* ------------------------------------------------------------------ composites */
-static sm_value *lower_embed(sm_lower *l, const sm_node *n) {
+static bool is_input(const sm_value *v, const char *name) {
+    return v->def == NULL && v->cst == NULL && strcmp(v->name, name) == 0;
+}
+
+static sm_status lower_embed(sm_lower *l, const sm_node *n, sm_err *err) {
     double scale = 1;
     sm_arg_float(n, "scale", &scale);
+    if (!is_input(sm_arg(n, "ids"), "ids") || sm_arg(n, "table")->cst == NULL)
+        return SM_FAIL(err, SM_UNSUPPORTED, "op embed -> '%s': only constant rows of input 'ids' can be lowered",
+                       name_of(n));
     sm_value *table = sm_map_value(l->r.map, sm_arg(n, "table"));
     sm_value *x = sm_build(l->b, SM_OP_GATHER, scale == 1 ? name_of(n) : NULL, "x", table, "indices", l->ids, "axis",
                            sm_const_i32(l->b, 0), NULL);
-    if (scale == 1)
-        return x;
-    x = sm_lower_cast(l, x, SM_FP32);
-    x = sm_build(l->b, SM_OP_MUL, NULL, "x", x, "y", sm_const_f(l->b, SM_FP32, scale), NULL);
-    return sm_lower_cast(l, x, l->p->act);
+    if (scale != 1) {
+        x = sm_lower_cast(l, x, SM_FP32);
+        x = sm_build(l->b, SM_OP_MUL, NULL, "x", x, "y", sm_const_f(l->b, SM_FP32, scale), NULL);
+    }
+    set(l, n->out[0], sm_lower_cast(l, x, l->p->act), SM_LAY_TOKENS);
+    return SM_OK;
 }
 
 /* x * rsqrt(mean(x^2) + eps): x^2 leaves fp16's range with real weights, so either it is computed in fp32, or not at all:
@@ -200,30 +208,77 @@ static sm_status lower_gather(sm_lower *l, const sm_node *n, sm_err *err) {
     int64_t axis = 0;
     sm_arg_int(n, "axis", &axis);
     const sm_value *idx = sm_arg(n, "indices");
-    if (axis != 0 || idx->def != NULL || idx->cst != NULL || strcmp(idx->name, "out") != 0)
+    if (axis != 0 || !is_input(idx, "out") || sm_arg(n, "x")->cst != NULL)
         return SM_FAIL(err, SM_UNSUPPORTED, "op gather -> '%s': only the selection of output rows can be lowered",
                        name_of(n));
     set(l, n->out[0], sm_lower_in(l, sm_arg(n, "x"), SM_LAY_TOKENS), SM_LAY_TOKENS);
     return SM_OK;
 }
 
+/* Not a constant and not an input of the step itself. */
+static sm_status want_rows(sm_lower *l, const sm_node *n, const sm_value *x, sm_err *err) {
+    if (x != NULL && x->cst == NULL && (l->r.map[x->id] != NULL || l->b->st != SM_OK))
+        return SM_OK;
+    return SM_FAIL(err, SM_UNSUPPORTED,
+                   "op %s -> '%s': has no lowering from row form: '%s' is not computed from tokens",
+                   sm_op_row_of(n->op)->name, name_of(n), x != NULL ? x->name : "");
+}
+
+/* A scalar that the activation dtype does not hold exactly: its op is computed in fp32. */
+static bool is_wide_scalar(const sm_lower *l, const sm_value *v) {
+    double f;
+    return v->cst != NULL && v->type.rank == 0 && v->type.dtype == SM_FP32 && l->p->act == SM_FP16 &&
+           sm_value_float(v, &f) && (double)sm_round_f16((float)f) != f;
+}
+
+/* How an op that carries over is lowered. */
+typedef struct carry {
+    sm_layout lay; /* of its operands and result */
+    bool wide;     /* computed in fp32 */
+} carry;
+
+static sm_status plan_carry(sm_lower *l, const sm_node *n, carry *c, sm_err *err) {
+    const sm_value *first = NULL;
+    bool flat = false;
+    *c = (carry){.lay = SM_LAY_TOKENS};
+    for (int i = 0; i < sm_op_row_of(n->op)->n_slots; i++) {
+        const sm_value *v = n->in[i];
+        if (v == NULL)
+            continue;
+        if (v->cst == NULL)
+            SM_TRY(want_rows(l, n, v, err));
+        if (v->cst == NULL && first == NULL)
+            first = v;
+        /* beside heads first only what runs along the last axis stays where it is */
+        flat |= v->cst != NULL && v->type.rank > 1 && sm_op_row_of(n->op)->lift == SM_LIFT_ELEM;
+        c->wide |= is_wide_scalar(l, v);
+    }
+    if (first == NULL)
+        return SM_FAIL(err, SM_UNSUPPORTED, "op %s -> '%s': computes with constants only", sm_op_row_of(n->op)->name,
+                       name_of(n));
+    if (!flat && n->op != SM_OP_LINEAR)
+        c->lay = l->layout[first->id];
+    return SM_OK;
+}
+
 static sm_status lower_carry(sm_lower *l, const sm_node *n, sm_err *err) {
     const sm_op_row *row = sm_op_row_of(n->op);
     sm_value *in[SM_MAX_SLOTS] = {0};
-    sm_layout lay = SM_LAY_TOKENS;
-    bool first = true;
+    carry c;
+    SM_TRY(plan_carry(l, n, &c, err));
     for (int i = 0; i < row->n_slots; i++) {
-        const sm_value *v = n->in[i];
-        if (v == NULL || v->cst != NULL)
+        double f;
+        in[i] = sm_lower_in(l, n->in[i], c.lay);
+        if (in[i] == NULL || row->slot[i].kind != 't' || row->lift != SM_LIFT_ELEM)
             continue;
-        if (first)
-            lay = l->layout[v->id];
-        first = false;
+        sm_dtype t = c.wide ? SM_FP32 : l->p->act;
+        if (n->in[i]->cst == NULL)
+            in[i] = sm_lower_cast(l, in[i], t);
+        else if (in[i]->type.rank == 0 && in[i]->type.dtype == SM_FP32 && sm_value_float(in[i], &f))
+            in[i] = sm_const_f(l->b, t, f);
     }
-    for (int i = 0; i < row->n_slots; i++)
-        in[i] = sm_lower_in(l, n->in[i], lay);
     if (n->op == SM_OP_LINEAR) {
-        set(l, n->out[0], linear(l, name_of(n), sm_lower_in(l, n->in[0], SM_LAY_TOKENS), in[1], in[2]), SM_LAY_TOKENS);
+        set(l, n->out[0], linear(l, name_of(n), in[0], in[1], in[2]), c.lay);
         return SM_OK;
     }
     sm_node *m = sm_build_node(l->b, n->op, name_of(n), in, NULL, 0);
@@ -232,28 +287,59 @@ static sm_status lower_carry(sm_lower *l, const sm_node *n, sm_err *err) {
     if (m->out[0]->type.rank != n->out[0]->type.rank + 1)
         return SM_FAIL(err, SM_UNSUPPORTED, "op %s -> '%s': does not carry over to one sequence", row->name,
                        name_of(n));
-    set(l, n->out[0], m->out[0], lay);
+    set(l, n->out[0], c.wide ? sm_lower_cast(l, m->out[0], l->p->act) : m->out[0], c.lay);
+    return SM_OK;
+}
+
+/* Heads and their dimensions are numbers that extents of the program are made of. */
+static sm_status want_heads(const sm_node *n, const char *slot, sm_err *err) {
+    const sm_type *t = &sm_arg(n, slot)->type;
+    for (int i = 1; i < 3; i++)
+        if (!sm_dim_known(t->dims[i]) || t->dims[i] < 1 || t->dims[i] > 1 << 20)
+            return SM_FAIL(err, SM_UNSUPPORTED, "op %s -> '%s': %s has no known number of heads and elements",
+                           sm_op_row_of(n->op)->name, name_of(n), slot);
+    return SM_OK;
+}
+
+static sm_status lower_attention(sm_lower *l, const sm_node *n, sm_err *err) {
+    static const char *const names[3] = {"q", "k", "v"};
+    sm_value *x[3];
+    for (int i = 0; i < 3; i++) {
+        SM_TRY(want_heads(n, names[i], err));
+        SM_TRY(want_rows(l, n, sm_arg(n, names[i]), err));
+        x[i] = sm_lower_in(l, sm_arg(n, names[i]), SM_LAY_HEADS);
+    }
+    set(l, n->out[0], sm_lower_attention(l, n, x[0], x[1], x[2]), SM_LAY_HEADS);
+    return SM_OK;
+}
+
+static sm_status lower_rope(sm_lower *l, const sm_node *n, sm_err *err) {
+    SM_TRY(want_heads(n, "x", err));
+    if (!is_input(sm_arg(n, "pos"), "pos") || sm_arg(n, "inv_freq")->cst == NULL)
+        return SM_FAIL(err, SM_UNSUPPORTED,
+                       "op rope -> '%s': only input 'pos' times constant frequencies can be lowered", name_of(n));
+    sm_value *y = NULL;
+    SM_TRY(sm_lower_rope(l, n, sm_lower_in(l, sm_arg(n, "x"), SM_LAY_HEADS), &y, err));
+    set(l, n->out[0], y, SM_LAY_HEADS);
     return SM_OK;
 }
 
 static sm_status lower_node(sm_lower *l, const sm_node *n, sm_err *err) {
     const sm_op_row *row = sm_op_row_of(n->op);
+    if (row->lift == SM_LIFT_ELEM)
+        return lower_carry(l, n, err);
+    if (row->n_slots > 0 && n->op != SM_OP_EMBED)
+        SM_TRY(want_rows(l, n, n->in[0], err));
     switch (n->op) {
     case SM_OP_EMBED:
-        set(l, n->out[0], lower_embed(l, n), SM_LAY_TOKENS);
-        return SM_OK;
+        return lower_embed(l, n, err);
     case SM_OP_RMS_NORM:
         set(l, n->out[0], lower_rms_norm(l, n), l->layout[sm_arg(n, "x")->id]);
         return SM_OK;
     case SM_OP_ROPE:
-        set(l, n->out[0], sm_lower_rope(l, n, sm_lower_in(l, sm_arg(n, "x"), SM_LAY_HEADS), err), SM_LAY_HEADS);
-        return SM_OK;
-    case SM_OP_ATTENTION: {
-        sm_value *q = sm_lower_in(l, sm_arg(n, "q"), SM_LAY_HEADS), *k = sm_lower_in(l, sm_arg(n, "k"), SM_LAY_HEADS);
-        sm_value *v = sm_lower_in(l, sm_arg(n, "v"), SM_LAY_HEADS);
-        set(l, n->out[0], sm_lower_attention(l, n, q, k, v, err), SM_LAY_HEADS);
-        return SM_OK;
-    }
+        return lower_rope(l, n, err);
+    case SM_OP_ATTENTION:
+        return lower_attention(l, n, err);
     case SM_OP_GATED_MLP:
         set(l, n->out[0], lower_gated_mlp(l, n), SM_LAY_TOKENS);
         return SM_OK;
@@ -267,7 +353,7 @@ static sm_status lower_node(sm_lower *l, const sm_node *n, sm_err *err) {
     default:
         break;
     }
-    if (row->lift != SM_LIFT_ELEM && row->lift != SM_LIFT_LAST)
+    if (row->lift != SM_LIFT_LAST)
         return SM_FAIL(err, SM_UNSUPPORTED, "op %s -> '%s': has no lowering from row form", row->name, name_of(n));
     return lower_carry(l, n, err);
 }

@@ -65,8 +65,8 @@ sm_value *sm_lower_store(sm_lower *l, int which, int slot, sm_value *x);
 sm_value *sm_lower_mask(sm_lower *l, int64_t window);
 
 /* lower_attn.c */
-sm_value *sm_lower_rope(sm_lower *l, const sm_node *n, sm_value *x_heads, sm_err *err);
-sm_value *sm_lower_attention(sm_lower *l, const sm_node *n, sm_value *q, sm_value *k, sm_value *v, sm_err *err);
+sm_status sm_lower_rope(sm_lower *l, const sm_node *n, sm_value *x_heads, sm_value **out, sm_err *err);
+sm_value *sm_lower_attention(sm_lower *l, const sm_node *n, sm_value *q, sm_value *k, sm_value *v);
 
 /* The mapped value of v in the layout asked for (transposes when needed). */
 sm_value *sm_lower_in(sm_lower *l, const sm_value *v, sm_layout want);
