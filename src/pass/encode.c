@@ -16,18 +16,30 @@
 #include "pass/pass_int.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 /* Encodes by block along the last axis; the block must divide it. */
 static sm_status want_affine(const sm_const *c, const sm_profile *p, sm_dtype code, sm_encoding *out, sm_err *err) {
     int64_t block = p->quant_block > 0 ? p->quant_block : 32;
     int64_t cols = sm_tensor_cols(&c->src);
-    if (cols % block != 0)
-        return SM_FAIL(err, SM_UNSUPPORTED,
-                       "tensor '%.*s': rows of %" PRId64 " weights do not divide into blocks of %" PRId64,
-                       (int)c->src.name.n, c->src.name.p, cols, block);
+    if (cols % block != 0) {
+        int64_t fits = block;
+        while (cols % fits != 0)
+            fits--;
+        SM_FAIL(err, SM_UNSUPPORTED, "tensor '%.*s': rows of %" PRId64 " weights do not divide into blocks of %" PRId64,
+                (int)c->src.name.n, c->src.name.p, cols, block);
+        return sm_err_hint(err, "blocks of %" PRId64 " fit this tensor", fits);
+    }
     *out = sm_enc_affine(code, SM_FP16, SM_NONE, c->src.rank, block);
     return SM_OK;
+}
+
+/* Block-affine codes as constexpr_blockwise_shift_scale has them; its result has the dtype of the scale. */
+static bool is_package_affine(const sm_encoding *e, const sm_profile *p) {
+    bool codes = e->code == SM_INT4 || e->code == SM_UINT4 || e->code == SM_INT8 || e->code == SM_UINT8;
+    bool offset = e->off == SM_NONE || e->off == e->code || (p->float_offset && e->off == SM_FP16);
+    return e->id == SM_ENC_AFFINE && codes && offset && e->aux == p->act;
 }
 
 /* The encoding for a matrix under `auto` and `keep`. */
@@ -44,9 +56,8 @@ static sm_status keep_codes(const sm_const *c, const sm_profile *p, sm_encoding 
     }
     if (!p->block_quant)
         return SM_OK;
-    if (c->src.enc.id == SM_ENC_AFFINE &&
-        (c->src.enc.off == SM_NONE || p->float_offset || sm_dtype_kind(c->src.enc.off) != 'f')) {
-        *out = c->src.enc; /* already a form the package holds */
+    if (is_package_affine(&c->src.enc, p)) {
+        *out = c->src.enc;
         return SM_OK;
     }
     if (!sm_affine_for(&c->src, &e))
@@ -86,6 +97,10 @@ static sm_status want_for_matrix(const sm_const *c, const sm_profile *p, sm_enco
 
 typedef enum const_role { ROLE_VECTOR, ROLE_MATRIX, ROLE_ANGLES, ROLE_PARAM } const_role;
 
+static bool reads_matrix(sm_op op) {
+    return op == SM_OP_EMBED || op == SM_OP_LINEAR || op == SM_OP_GATED_MLP || op == SM_OP_LM_HEAD;
+}
+
 static const_role role_of(const sm_node *n, int slot) {
     const sm_slot *s = &sm_op_row_of(n->op)->slot[slot];
     const sm_value *v = n->in[slot];
@@ -93,7 +108,24 @@ static const_role role_of(const sm_node *n, int slot) {
         return ROLE_PARAM;
     if (n->op == SM_OP_ROPE && strcmp(s->name, "inv_freq") == 0)
         return ROLE_ANGLES;
-    return v->type.rank == 2 ? ROLE_MATRIX : ROLE_VECTOR;
+    return v->type.rank == 2 && reads_matrix(n->op) ? ROLE_MATRIX : ROLE_VECTOR;
+}
+
+/* Norm weights and biases are small: what fp16 cannot hold is noticed before anything is written. */
+static sm_status check_range(const sm_const *c, const sm_profile *p, sm_err *err) {
+    size_t n;
+    if (p->act != SM_FP16 || c->src.part[SM_PART_DATA].p == NULL)
+        return SM_OK;
+    float *x = sm_const_decode(c, &n);
+    if (x == NULL)
+        return SM_NOMEM(err);
+    sm_status st = SM_OK;
+    for (size_t i = 0; i < n && st == SM_OK; i++)
+        if (isfinite(x[i]) && !isfinite(sm_round_f16(x[i])))
+            st = SM_FAIL(err, SM_UNSUPPORTED, "tensor '%.*s': element %zu is %g, which fp16 cannot hold",
+                         (int)c->src.name.n, c->src.name.p, i, (double)x[i]);
+    sm_free(x);
+    return st;
 }
 
 static sm_status encode_const(sm_builder *b, const sm_node *n, int slot, const sm_profile *p, sm_value **map,
@@ -105,6 +137,8 @@ static sm_status encode_const(sm_builder *b, const sm_node *n, int slot, const s
     sm_encoding want = sm_enc_dense(p->act);
     if (role == ROLE_MATRIX)
         SM_TRY(want_for_matrix(v->cst, p, &want, err));
+    else
+        SM_TRY(check_range(v->cst, p, err));
     sm_dtype decoded = p->act;
     if (p->act == SM_FP32) { /* the plain profile keeps everything as it is */
         want = v->cst->src.enc;
