@@ -83,6 +83,7 @@ typedef struct sm_meaning {
 
 #define SM_RAISE_CACHES 1024
 #define SM_RAISE_SLOTS 512
+#define SM_RAISE_FREQS 16
 
 typedef struct sm_raise_slot {
     sm_value *row;  /* stored in it */
@@ -115,6 +116,8 @@ typedef struct sm_raise {
     bool past_known;
     sm_raise_cache **cache;
     int n_caches;
+    sm_value *freq[SM_RAISE_FREQS]; /* rotary frequencies so far */
+    int n_freqs;
     int n_attention; /* numbers the row function's slots */
 } sm_raise;
 

@@ -88,15 +88,31 @@ static int64_t numel_const(const sm_value *c) {
     return n;
 }
 
+/* One constant per content: exporters may write the frequencies once a layer. */
+static sm_value *known_freq(sm_raise *z, const float *x, size_t n) {
+    for (int i = 0; i < z->n_freqs; i++) {
+        const sm_tensor *t = &z->freq[i]->cst->src;
+        if (sm_tensor_numel(t) == n && memcmp(t->part[SM_PART_DATA].p, x, n * sizeof *x) == 0)
+            return z->freq[i];
+    }
+    return NULL;
+}
+
+/* The constant as fp32 vector. */
 static sm_value *freq_const(sm_raise *z, sm_value *c) {
-    if (c->type.rank == 1 && c->type.dtype == SM_FP32 && c->cst->want_dtype == SM_FP32)
-        return c;
     size_t got;
     float *x = sm_raise_floats(z, c, &got);
     if (x == NULL)
-        return NULL;
+        return c->type.rank == 1 && c->type.dtype == SM_FP32 ? c : NULL;
     int64_t n = (int64_t)got;
-    sm_value *v = sm_const_data(z->b, "inv_freq", SM_FP32, 1, &n, x);
+    sm_value *v = known_freq(z, x, got);
+    if (v == NULL) {
+        const sm_encoding *e = &c->cst->src.enc;
+        bool as_is = c->type.rank == 1 && c->type.dtype == SM_FP32 && e->id == SM_ENC_DENSE && e->code == SM_FP32;
+        v = as_is ? c : sm_const_data(z->b, "inv_freq", SM_FP32, 1, &n, x);
+        if (v != NULL && z->n_freqs < SM_RAISE_FREQS)
+            z->freq[z->n_freqs++] = v;
+    }
     sm_free(x);
     return v;
 }

@@ -114,11 +114,267 @@ static void out_of_memory(void **state) {
     sweep(out_and_back, "kv-io");
 }
 
+/* ------------------------------------------------------------------ almost a decoder */
+/* One layer as exporters write it, with one thing done differently. */
+typedef enum twist {
+    RIGHT,
+    RIGHT_TILED,      /* fused attention, keys tiled */
+    HALVES_DIFFER,    /* rotary: other frequencies in the second half */
+    IDS_AS_POSITIONS, /* one input in both roles */
+    ROPE_OF_SCALED,   /* a factor before the rotation */
+    GROUPS_FIRST,     /* query heads as [group, kv head] */
+    TILED_ROUND,      /* keys repeated as a whole: 0 1 0 1 for 0 0 1 1 */
+    STALE_KEYS,       /* cut from what the state held before */
+    SAME_STATE,       /* keys and values in one slot of one cache */
+    SHORT_KEYS,       /* without the last position */
+    OTHER_PAST,       /* rotary position is not the cache's */
+    TWO_MASKS,
+    NO_MASK,
+    TURNED_MASK, /* a mask of one row for all tokens */
+    NEGATIVE_CAP,
+    CAP_SCALED, /* 2 * cap * tanh(..): right, with another scale */
+    MIXED_HEADS,  /* heads to rows without the transpose */
+    EPS_OUTSIDE,  /* rsqrt(mean) + eps */
+    MEAN_OF_HALF, /* mean over another axis */
+    HIDDEN_TOO,   /* hidden state as a second result */
+    INTEGER_STOP, /* a cast to int32 and back */
+    INTERLEAVED,  /* halves joined element by element */
+    TWISTS
+} twist;
+
+enum { HEADS = 4, KV = 2, DIM = 8, WIDTH = HEADS * DIM, VOCAB = 33, POSITIONS = 16 };
+
+static sm_value *i32s(sm_builder *b, int n, const int32_t *v) {
+    return sm_const_i32s(b, v, n);
+}
+#define I32S(...) i32s(b, (int)SM_ARRAY_LEN(((int32_t[]){__VA_ARGS__})), (int32_t[]){__VA_ARGS__})
+
+static sm_value *f16(sm_builder *b, double v) {
+    return sm_const_f(b, SM_FP16, v);
+}
+
+static sm_value *two(sm_builder *b, sm_op op, sm_value *x, sm_value *y) {
+    return sm_build(b, op, NULL, "x", x, "y", y, NULL);
+}
+
+static sm_value *cast(sm_builder *b, sm_value *x, const char *t) {
+    return sm_build(b, SM_OP_CAST, NULL, "x", x, "dtype", sm_const_str(b, t), NULL);
+}
+
+static sm_value *weights(sm_builder *b, int rank, int64_t rows, int64_t cols) {
+    static uint64_t s = 1;
+    int64_t dims[2] = {rows, cols};
+    uint16_t *x = calloc((size_t)(rows * cols), 2);
+    for (int64_t i = 0; i < rows * cols; i++)
+        x[i] = sm_f32_to_f16(0.2f * tiny_rand(&s));
+    sm_value *v = sm_const_data(b, "w", SM_FP16, rank, rank == 2 ? dims : &cols, x);
+    free(x);
+    return v;
+}
+
+static sm_value *project(sm_builder *b, sm_value *x, int out) {
+    return sm_build(b, SM_OP_LINEAR, NULL, "x", x, "weight", weights(b, 2, out, WIDTH), NULL);
+}
+
+static sm_value *written_norm(sm_builder *b, twist w, sm_value *x) {
+    int32_t axis = w == MEAN_OF_HALF ? -2 : -1;
+    sm_value *m = sm_build(b, SM_OP_REDUCE_MEAN, NULL, "x", two(b, SM_OP_MUL, x, x), "axes", I32S(axis), "keep_dims",
+                           sm_const_bool(b, true), NULL);
+    if (w == EPS_OUTSIDE)
+        m = two(b, SM_OP_ADD, sm_build(b, SM_OP_RSQRT, NULL, "x", m, NULL), f16(b, 1e-3));
+    else
+        m = sm_build(b, SM_OP_RSQRT, NULL, "x", two(b, SM_OP_ADD, m, f16(b, 1e-3)), NULL);
+    return two(b, SM_OP_MUL, two(b, SM_OP_MUL, x, m), weights(b, 1, 1, WIDTH));
+}
+
+static sm_value *slice(sm_builder *b, sm_value *x, sm_value *begin, sm_value *end, const bool *open, bool first_slot) {
+    const bool squeeze[5] = {true, false, false, false, false};
+    int r = x->type.rank;
+    return sm_build(b, SM_OP_SLICE_BY_INDEX, NULL, "x", x, "begin", begin, "end", end, "end_mask",
+                    sm_const_bools(b, open, r), "squeeze_mask", first_slot ? sm_const_bools(b, squeeze, 5) : NULL, NULL);
+}
+
+static sm_value *written_table(sm_builder *b, twist w, sm_op op, sm_value *pos) {
+    static const float f1[DIM / 2] = {1, 0.5, 0.25, 0.125}, f2[DIM / 2] = {1, 0.5, 0.25, 0.25};
+    const int64_t n = DIM / 2;
+    pos = sm_build(b, SM_OP_EXPAND_DIMS, NULL, "x", cast(b, pos, "fp32"), "axes", I32S(-1), NULL);
+    sm_value *half[2] = {two(b, SM_OP_MUL, pos, sm_const_data(b, "f", SM_FP32, 1, &n, f1)), NULL};
+    half[1] = w == HALVES_DIFFER ? two(b, SM_OP_MUL, pos, sm_const_data(b, "f", SM_FP32, 1, &n, f2)) : half[0];
+    sm_value *both = sm_build_list(b, SM_OP_CONCAT, NULL, half, 2, "axis", sm_const_i32(b, -1), "interleave",
+                                   sm_const_bool(b, w == INTERLEAVED), NULL);
+    return cast(b, sm_build(b, op, NULL, "x", both, NULL), "fp16");
+}
+
+static sm_value *written_rope(sm_builder *b, twist w, sm_value *x, sm_value *pos) {
+    const bool open[4] = {true, true, true, false}, all[4] = {true, true, true, true};
+    if (w == ROPE_OF_SCALED)
+        x = two(b, SM_OP_MUL, x, f16(b, 0.5));
+    sm_value *lo = slice(b, x, I32S(0, 0, 0, 0), I32S(0, 0, 0, DIM / 2), open, false);
+    sm_value *hi = slice(b, x, I32S(0, 0, 0, DIM / 2), I32S(0, 0, 0, 0), all, false);
+    sm_value *turned[2] = {two(b, SM_OP_MUL, hi, f16(b, -1)), lo};
+    sm_value *swapped = sm_build_list(b, SM_OP_CONCAT, NULL, turned, 2, "axis", sm_const_i32(b, -1), NULL);
+    return two(b, SM_OP_ADD, two(b, SM_OP_MUL, x, written_table(b, w, SM_OP_COS, pos)),
+               two(b, SM_OP_MUL, swapped, written_table(b, w, SM_OP_SIN, pos)));
+}
+
+static sm_value *split_heads(sm_builder *b, sm_value *x, int heads) {
+    x = sm_build(b, SM_OP_RESHAPE, NULL, "x", x, "shape", I32S(1, -1, heads, DIM), NULL);
+    return sm_build(b, SM_OP_TRANSPOSE, NULL, "x", x, "perm", I32S(0, 2, 1, 3), NULL);
+}
+
+typedef struct written {
+    sm_value *ids, *mask, *cache[2], *past, *kv;
+} written;
+
+/* Element `axis` of x's shape, as a vector. */
+static sm_value *extent(sm_builder *b, sm_value *x, int32_t axis) {
+    sm_value *s = sm_build(b, SM_OP_SHAPE, NULL, "x", x, NULL);
+    return sm_build(b, SM_OP_SLICE_BY_INDEX, NULL, "x", s, "begin", I32S(axis), "end", I32S(axis + 1), NULL);
+}
+
+static sm_value *at_position(sm_builder *b, int32_t slot, sm_value *p) {
+    sm_value *v[3] = {I32S(slot, 0, 0), p, I32S(0)};
+    return sm_build_list(b, SM_OP_CONCAT, NULL, v, 3, "axis", sm_const_i32(b, 0), NULL);
+}
+
+/* x [1, kv heads, n, d] into slot 0; keys or values up to the last position. */
+static sm_value *store(sm_builder *b, twist w, const written *p, int which, sm_value *x) {
+    const bool open[5] = {false, true, true, false, true}, squeeze[5] = {true, false, false, false, false};
+    sm_value *state = p->cache[w == SAME_STATE ? 0 : which];
+    sm_value *old = sm_build(b, SM_OP_READ_STATE, NULL, "input", state, NULL);
+    sm_value *end = at_position(b, 1, p->kv);
+    sm_value *y = sm_build(b, SM_OP_SLICE_UPDATE, NULL, "x", old, "update", x, "begin", at_position(b, 0, p->past), "end",
+                           end, "end_mask", sm_const_bools(b, open, 5), "squeeze_mask", sm_const_bools(b, squeeze, 5),
+                           NULL);
+    sm_build(b, SM_OP_WRITE_STATE, NULL, "input", state, "data", y, NULL);
+    sm_value *now = sm_build(b, SM_OP_READ_STATE, NULL, "input", state, NULL);
+    if (w == SHORT_KEYS)
+        end = at_position(b, 1, two(b, SM_OP_SUB, p->kv, I32S(1)));
+    return slice(b, w == STALE_KEYS ? old : now, I32S(0, 0, 0, 0, 0), end, open, true);
+}
+
+static sm_value *written_mask(sm_builder *b, twist w, sm_value *mask) {
+    const bool open[4] = {true, true, false, true};
+    return w == TURNED_MASK ? slice(b, mask, I32S(0, 0, 0, 0), I32S(0, 0, 1, 0), open, false) : mask;
+}
+
+static sm_value *tiled(sm_builder *b, twist w, sm_value *x) {
+    if (w == TILED_ROUND)
+        return sm_build(b, SM_OP_TILE, NULL, "x", x, "reps", I32S(1, HEADS / KV, 1, 1), NULL);
+    x = sm_build(b, SM_OP_EXPAND_DIMS, NULL, "x", x, "axes", I32S(2), NULL);
+    x = sm_build(b, SM_OP_TILE, NULL, "x", x, "reps", I32S(1, 1, HEADS / KV, 1, 1), NULL);
+    return sm_build(b, SM_OP_RESHAPE, NULL, "x", x, "shape", I32S(1, HEADS, -1, DIM), NULL);
+}
+
+static sm_value *written_attention(sm_builder *b, twist w, sm_value *q, sm_value *k, sm_value *v, sm_value *mask) {
+    sm_value *yes = sm_const_bool(b, true);
+    if (w == RIGHT_TILED || w == TILED_ROUND || w == NO_MASK)
+        return sm_build(b, SM_OP_SDPA, NULL, "query", q, "key", tiled(b, w, k), "value", tiled(b, w, v), "attn_mask",
+                        w == NO_MASK ? NULL : mask, NULL);
+    int32_t c = w == GROUPS_FIRST ? HEADS / KV : KV;
+    q = sm_build(b, SM_OP_RESHAPE, NULL, "x", q, "shape", I32S(c, HEADS / c, -1, DIM), NULL);
+    int32_t first = w == GROUPS_FIRST ? 1 : KV, second = w == GROUPS_FIRST ? KV : 1;
+    k = sm_build(b, SM_OP_RESHAPE, NULL, "x", k, "shape", I32S(first, second, -1, DIM), NULL);
+    v = sm_build(b, SM_OP_RESHAPE, NULL, "x", v, "shape", I32S(first, second, -1, DIM), NULL);
+    sm_value *s = sm_build(b, SM_OP_MATMUL, NULL, "x", q, "y", k, "transpose_y", yes, NULL);
+    s = two(b, SM_OP_MUL, s, f16(b, 0.25));
+    if (w == NEGATIVE_CAP || w == CAP_SCALED) {
+        s = sm_build(b, SM_OP_TANH, NULL, "x", s, NULL);
+        s = two(b, SM_OP_MUL, s, f16(b, w == NEGATIVE_CAP ? -4 : 4));
+    }
+    if (w == CAP_SCALED)
+        s = two(b, SM_OP_MUL, s, f16(b, 2));
+    s = two(b, SM_OP_ADD, s, mask);
+    if (w == TWO_MASKS)
+        s = two(b, SM_OP_ADD, s, mask);
+    s = sm_build(b, SM_OP_SOFTMAX, NULL, "x", s, NULL);
+    s = two(b, SM_OP_MATMUL, s, v);
+    return sm_build(b, SM_OP_RESHAPE, NULL, "x", s, "shape", I32S(1, HEADS, -1, DIM), NULL);
+}
+
+static sm_func *written_decoder(sm_graph *g, twist w) {
+    sm_err err = {0};
+    sm_func *f;
+    sm_builder builder, *b = &builder;
+    written p;
+    assert_int_equal(sm_func_new(g, "main", 9, &f, &err), SM_OK);
+    sm_build_start(b, f);
+    sm_dim n = sm_dim_symbol(g, "n", 1, POSITIONS), kv = sm_dim_symbol(g, "kv", 1, POSITIONS);
+    sm_type ids = {.dtype = SM_INT32, .rank = 2, .dims = {1, n}}, mask = {.dtype = SM_FP16, .rank = 4, .dims = {1, 1, n, kv}};
+    sm_type state = {.kind = SM_V_STATE, .dtype = SM_FP16, .rank = 5, .dims = {1, 1, KV, POSITIONS, DIM}};
+    p.ids = sm_build_input(b, "inputIds", ids);
+    p.mask = sm_build_input(b, "causalMask", mask);
+    p.cache[0] = sm_build_input(b, "keyCache", state);
+    p.cache[1] = sm_build_input(b, "valueCache", state);
+    p.kv = extent(b, p.mask, 3);
+    p.past = two(b, SM_OP_SUB, p.kv, extent(b, p.ids, 1));
+    sm_value *start = sm_build(b, SM_OP_SQUEEZE, NULL, "x", p.past, NULL);
+    sm_value *end = sm_build(b, SM_OP_SQUEEZE, NULL, "x", p.kv, NULL), *one = sm_const_i32(b, 1);
+    if (w == OTHER_PAST)
+        start = two(b, SM_OP_ADD, start, one), end = two(b, SM_OP_ADD, end, one);
+    sm_value *pos = sm_build(b, SM_OP_RANGE_1D, NULL, "start", start, "end", end, "step", one, NULL);
+    if (w == IDS_AS_POSITIONS)
+        pos = sm_build(b, SM_OP_SQUEEZE, NULL, "x", p.ids, "axes", I32S(0), NULL);
+    sm_value *x = sm_build(b, SM_OP_GATHER, NULL, "x", weights(b, 2, VOCAB, WIDTH), "indices", p.ids, NULL);
+    sm_value *h = written_norm(b, w, x);
+    sm_value *q = written_rope(b, w, split_heads(b, project(b, h, WIDTH), HEADS), pos);
+    sm_value *k = written_rope(b, w, split_heads(b, project(b, h, KV * DIM), KV), pos);
+    sm_value *v = split_heads(b, project(b, h, KV * DIM), KV);
+    k = store(b, w, &p, 0, k);
+    v = store(b, w == STALE_KEYS || w == SHORT_KEYS ? w : w == SAME_STATE ? w : RIGHT, &p, 1, v);
+    sm_value *m = w == SHORT_KEYS ? NULL : written_mask(b, w, p.mask);
+    if (m == NULL) {
+        const bool open[4] = {true, true, true, false};
+        m = slice(b, p.mask, I32S(0, 0, 0, 0), I32S(0, 0, 0, -1), open, false);
+    }
+    sm_value *y = written_attention(b, w, q, k, v, m);
+    if (w != MIXED_HEADS)
+        y = sm_build(b, SM_OP_TRANSPOSE, NULL, "x", y, "perm", I32S(0, 2, 1, 3), NULL);
+    y = sm_build(b, SM_OP_RESHAPE, NULL, "x", y, "shape", I32S(1, -1, WIDTH), NULL);
+    if (w == INTEGER_STOP)
+        y = cast(b, cast(b, y, "int32"), "fp16");
+    y = two(b, SM_OP_ADD, x, project(b, y, WIDTH));
+    if (w == HIDDEN_TOO)
+        sm_build_output(b, project(b, y, WIDTH), "hidden");
+    sm_build_output(b, project(b, y, VOCAB), "logits");
+    if (sm_build_end(b, &err) != SM_OK)
+        fail_msg("twist %d: %s", (int)w, err.msg);
+    return f;
+}
+
+static void twists(void **state) {
+    (void)state;
+    for (int w = 0; w < TWISTS; w++) {
+        bool right = w == RIGHT || w == RIGHT_TILED || w == CAP_SCALED;
+        sm_err err = {0};
+        sm_graph *g = NULL;
+        sm_func *back = NULL;
+        sm_raised info;
+        assert_int_equal(sm_graph_new(&g, &err), SM_OK);
+        sm_func *f = written_decoder(g, (twist)w);
+        if (sm_pipeline_raise(f, &back, &info, &err) != SM_OK)
+            fail_msg("twist %d: %s", w, err.msg);
+        if (info.ok != right)
+            fail_msg("twist %d: %s", w, info.ok ? "is raised" : info.why);
+        if (w == CAP_SCALED) {
+            double scale = 0, cap = 0;
+            for (const sm_node *n = back->body->first; n != NULL; n = n->next)
+                if (n->op == SM_OP_ATTENTION) {
+                    assert_true(sm_arg_float(n, "scale", &scale));
+                    assert_true(sm_arg_float(n, "softcap", &cap));
+                }
+            assert_true(scale == 2 && cap == 8);
+        }
+        sm_graph_free(&g);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(identity_gpu),
         cmocka_unit_test(identity_kv_io),
         cmocka_unit_test(not_raised),
+        cmocka_unit_test(twists),
         cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
