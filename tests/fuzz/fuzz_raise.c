@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fuzz_raise.c: any program, as MIL text, through the passes: a package's program is raised, a row-form one is lowered by
+ * every profile.  What comes out is a valid graph; what does not come out says why.
+ *
+ * Bytes changed at random rarely give a program, so half of the changes here are of words: one number or name of the text
+ * takes the place of another.
+ */
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/rows.h"
+#include "pass/pass.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+size_t LLVMFuzzerCustomMutator(uint8_t *p, size_t n, size_t max, unsigned seed);
+size_t LLVMFuzzerMutate(uint8_t *p, size_t n, size_t max);
+
+static void die(const char *what, const char *why) {
+    fprintf(stderr, "%s\n%s\n", what, why);
+    abort();
+}
+
+static void lower(sm_func *f, const char *profile) {
+    sm_err err = {0};
+    sm_profile p = *sm_profile_find(profile);
+    p.ctx = 16;
+    p.seq_min = 1;
+    p.seq_max = p.flexible ? 16 : 4;
+    sm_status st = sm_pipeline_package(f, &p, &f, &err);
+    if (st == SM_OK && sm_verify_func(f, &err) != SM_OK)
+        die("lowered to an invalid graph", err.msg);
+    if (st != SM_OK && err.msg[0] == 0)
+        die("not lowered, and no word why", profile);
+}
+
+static void raise_func(sm_func *f) {
+    sm_err err = {0};
+    sm_raised info = {0};
+    sm_func *out = NULL;
+    sm_status st = sm_pipeline_raise(f, &out, &info, &err);
+    if (st != SM_OK)
+        die("raising failed", err.msg);
+    if (info.ok != (out != NULL) || (!info.ok && info.why[0] == 0))
+        die("not raised, and no word why", "");
+    if (out != NULL && (!sm_func_is_rows(out) || sm_verify_func(out, &err) != SM_OK))
+        die("raised to an invalid graph", err.msg);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
+    static const char *const profiles[] = {"gpu", "kv-io", "plain"};
+    sm_err err = {0};
+    sm_graph *g;
+    for (size_t i = 0; i < SM_ARRAY_LEN(profiles); i++) {
+        if (sm_graph_parse((sm_sv){(const char *)p, n}, "fuzz", NULL, NULL, &g, &err) != SM_OK)
+            return 0;
+        sm_func *f = sm_graph_func(g, NULL);
+        bool rows = f != NULL && sm_func_is_rows(f);
+        if (rows)
+            lower(f, profiles[i]);
+        else if (f != NULL)
+            raise_func(f);
+        sm_graph_free(&g);
+        if (!rows)
+            break;
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------ changes of words */
+static bool is_word(uint8_t c) {
+    return isalnum(c) || c == '_' || c == '.' || c == '-';
+}
+
+/* The first word at or behind `at`, its length in *len; n when there is none. */
+static size_t word_at(const uint8_t *p, size_t n, size_t at, size_t *len) {
+    while (at < n && !is_word(p[at]))
+        at++;
+    *len = 0;
+    while (at + *len < n && is_word(p[at + *len]))
+        ++*len;
+    return at;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *p, size_t n, size_t max, unsigned seed) {
+    uint8_t with[64];
+    size_t a_len, b_len;
+    if (n < 16 || seed % 4 == 0)
+        return LLVMFuzzerMutate(p, n, max);
+    srand(seed);
+    for (int times = 1 + rand() % 3; times > 0; times--) {
+        size_t a = word_at(p, n, (size_t)rand() % n, &a_len), b = word_at(p, n, (size_t)rand() % n, &b_len);
+        if (a_len == 0 || b_len == 0 || b_len > sizeof with || n - a_len + b_len > max ||
+            (isdigit(p[a]) != 0) != (isdigit(p[b]) != 0))
+            continue;
+        memcpy(with, p + b, b_len);
+        memmove(p + a + b_len, p + a + a_len, n - a - a_len);
+        memcpy(p + a, with, b_len);
+        n = n - a_len + b_len;
+    }
+    return n;
+}
