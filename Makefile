@@ -1,5 +1,6 @@
 # Thin front of Meson.  BUILD picks another build folder, CC another compiler: make BUILD=build-clang CC=clang
 BUILD ?= build
+WERROR ?= false
 export BUILD
 
 .PHONY: all program demo test asan kcheck map format clean setup
@@ -10,7 +11,8 @@ setup:
 	@tools/setup.sh build
 
 program: setup
-	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) >/dev/null || { meson setup $(BUILD); exit 1; }
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) -Dwerror=$(WERROR) >/dev/null || \
+	    { meson setup $(BUILD) -Dwerror=$(WERROR); exit 1; }
 	@ninja -C $(BUILD) $(NINJAFLAGS)
 
 demo: program
@@ -25,7 +27,7 @@ test:
 asan:
 	@tools/setup.sh test
 	@test -f $(BUILD)-asan/build.ninja || \
-	    meson setup $(BUILD)-asan -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
+	    meson setup $(BUILD)-asan -Dwerror=$(WERROR) -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
 	@ninja -C $(BUILD)-asan $(NINJAFLAGS)
 	@BUILD=$(BUILD)-asan tools/run_tests.sh unit graph kcheck
 

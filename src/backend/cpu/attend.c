@@ -53,7 +53,7 @@ typedef struct piece {
 } piece;
 
 static void load_queries(const sm_exe *e, piece *p) {
-    size_t dim = (size_t)p->c->geo.head_dim, n = (size_t)(p->n * p->heads);
+    size_t dim = (size_t)p->c->geo.head_dim, n = (size_t)p->n * (size_t)p->heads;
     float *q = p->t.q;
     for (int i = 0; i < p->n; i++) {
         const float *x = cpu_row_f32(e, p->s->in[0], p->row0 + i) + (size_t)p->head0 * dim;
