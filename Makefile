@@ -15,7 +15,9 @@ program: setup
 	    { meson setup $(BUILD) -Dwerror=$(WERROR); exit 1; }
 	@ninja -C $(BUILD) $(NINJAFLAGS)
 
-demo: program
+demo:
+	@tools/setup.sh demo
+	@$(MAKE) --no-print-directory program
 	@tools/demo.sh
 
 test:

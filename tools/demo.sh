@@ -9,8 +9,8 @@ smelt=$build/smelt
 model=$build/models/smollm2.gguf
 work=$build/demo
 package=$work/SmolLM2.mlpackage
-# A text without close calls.  Where two candidates are nearly as likely, the rounding of activations to 8 bits may choose
-# differently for source and package, as it does for two processors.
+# A text without close calls.  Where two candidates are nearly as likely, the package's fp16 scales and offsets may choose
+# the other one.
 prompt='The months of the year:
 1. January
 2. February

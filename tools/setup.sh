@@ -2,6 +2,7 @@
 # Finds what a build or a test run needs and is not here, by name, and installs it.
 #
 #   setup.sh build    compiler, meson and libraries
+#   setup.sh demo     these, and a Python with pip or venv, which the demo's model is fetched with
 #   setup.sh test     these, what the tests and sanitizer builds need, and the Python oracles in $BUILD/oracle
 #
 # As root on Debian or Ubuntu it calls apt-get itself; elsewhere it prints the one command to run and exits 2.
@@ -11,9 +12,9 @@ cd "$(dirname "$0")/.."
 mode=${1:-build}
 build=${BUILD:-build}
 case $mode in
-build | test) ;;
+build | demo | test) ;;
 *)
-    echo "usage: tools/setup.sh build|test" >&2
+    echo "usage: tools/setup.sh build|demo|test" >&2
     exit 2
     ;;
 esac
@@ -58,6 +59,11 @@ find_python() {
     return 1
 }
 
+have_pip() {
+    [ -x "$build/oracle/bin/python" ] || python3 -m pip --version >/dev/null 2>&1 ||
+        python3 -c 'import venv, ensurepip' 2>/dev/null || find_python >/dev/null
+}
+
 stamp=$build/oracle/requirements.txt
 oracle_ready() {
     [ -x "$build/oracle/bin/python" ] && cmp -s tests/requirements.txt "$stamp"
@@ -83,6 +89,9 @@ EOF
 $libs
 EOF
     if [ "$mode" = test ] && ! oracle_ready && ! find_python >/dev/null; then
+        need python3 "python3 python3-venv" python@3.13
+    fi
+    if [ "$mode" = demo ] && ! have_pip; then
         need python3 "python3 python3-venv" python@3.13
     fi
     [ -z "$names" ]
