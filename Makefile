@@ -3,7 +3,7 @@ BUILD ?= build
 WERROR ?= false
 export BUILD
 
-.PHONY: all program demo test asan kcheck map format clean setup
+.PHONY: all program demo test asan kcheck fuzz map format clean setup
 
 all: program
 
@@ -35,6 +35,12 @@ asan:
 
 kcheck: program
 	@tools/run_tests.sh kcheck
+
+# Every reader against broken input, SECONDS each.
+SECONDS ?= 60
+fuzz:
+	@tools/setup.sh test
+	@for t in gguf miltext raise mlmodel blob npz tokenizer template; do tests/fuzz/run.sh $$t $(SECONDS) || exit 1; done
 
 # Which room includes which; fails on an upward or sideways edge.
 map: program

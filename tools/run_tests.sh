@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests of a finished build and counts single cases: the last line is "N passed, N failed".
 #
-#   run_tests.sh [GROUP...]    groups: map unit graph kcheck e2e; default all
+#   run_tests.sh [GROUP...]    groups: map docs unit graph kcheck e2e; default all
 #
 # C test programs are listed in $BUILD/tests/programs.txt and print TAP; a program that dies counts as one more failed
 # case.  e2e is pytest over tests/e2e and tests/golden with the oracles' environment, SMELT naming the program.
@@ -11,7 +11,7 @@ build=${BUILD:-build}
 log=$build/test-logs
 passed=0
 failed=0
-[ $# -gt 0 ] || set -- map unit graph kcheck e2e
+[ $# -gt 0 ] || set -- map docs unit graph kcheck e2e
 mkdir -p "$log"
 
 # count PASSED FAILED TITLE LOGFILE
@@ -54,6 +54,14 @@ run_map() {
     fi
 }
 
+run_docs() {
+    if tools/docs.sh --check >"$log/docs.log" 2>&1; then
+        count 1 0 docs "$log/docs.log"
+    else
+        count 0 1 docs "$log/docs.log"
+    fi
+}
+
 run_pytest() {
     dirs=
     for d in tests/e2e tests/golden; do
@@ -89,9 +97,10 @@ for group; do
         done <"$build/tests/programs.txt"
         ;;
     map) run_map ;;
+    docs) run_docs ;;
     e2e) run_pytest ;;
     *)
-        echo "run_tests: unknown group '$group': wanted map, unit, graph, kcheck or e2e" >&2
+        echo "run_tests: unknown group '$group': wanted map, docs, unit, graph, kcheck or e2e" >&2
         exit 2
         ;;
     esac
