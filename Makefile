@@ -20,8 +20,11 @@ demo:
 	@$(MAKE) --no-print-directory program
 	@tools/demo.sh
 
+# A build made before cmocka was there has no unit tests: it is configured again.
 test:
 	@tools/setup.sh test
+	@test ! -f $(BUILD)/build.ninja || grep -q '^unit' $(BUILD)/tests/programs.txt || \
+	    meson setup --reconfigure $(BUILD) >/dev/null
 	@$(MAKE) --no-print-directory program
 	@tools/run_tests.sh
 

@@ -91,6 +91,7 @@ run_pytest() {
 for group; do
     case $group in
     unit | graph | kcheck)
+        grep -q "^$group " "$build/tests/programs.txt" || count 0 1 "$group: no test programs" "$build/tests/programs.txt"
         while read -r g command; do
             # shellcheck disable=SC2086
             [ "$g" != "$group" ] || run_program "$g" $command
