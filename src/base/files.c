@@ -5,12 +5,14 @@
  * Inputs are mapped privately and read-only, and the descriptor is closed at once: a mapping needs none.  Only regular
  * files are mapped; a pipe or device is refused with what it is, and never waited for.
  *
- * Owns mappings until close.  Threads: any may read a mapping.  Not here: outputs (outfile.c, outdir.c).
+ * Owns mappings until close, and knows them all, so that what is not a mapping is never given back to the system.
+ * Threads: any may read a mapping, open, close and release.  Not here: outputs (outfile.c, outdir.c).
  */
 #include "base/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -33,6 +35,33 @@ static const char *kind_of(mode_t mode) {
                             : "of an unknown kind";
 }
 
+/* Every mapping there is now: few, and asked for slabs of megabytes. */
+typedef struct mapping {
+    uintptr_t from, to;
+    struct mapping *next;
+} mapping;
+static mapping *mappings;
+static pthread_mutex_t mappings_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void remember(mapping *m, const void *p, size_t n) {
+    pthread_mutex_lock(&mappings_lock);
+    *m = (mapping){(uintptr_t)p, (uintptr_t)p + n, mappings};
+    mappings = m;
+    pthread_mutex_unlock(&mappings_lock);
+}
+
+static void forget(const void *p) {
+    pthread_mutex_lock(&mappings_lock);
+    mapping **at = &mappings, *m;
+    while (*at && (*at)->from != (uintptr_t)p)
+        at = &(*at)->next;
+    m = *at;
+    if (m)
+        *at = m->next;
+    pthread_mutex_unlock(&mappings_lock);
+    sm_free(m);
+}
+
 sm_status sm_mapfile_open(const char *path, sm_mapfile *out, sm_err *err) {
     *out = (sm_mapfile){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -42,6 +71,7 @@ sm_status sm_mapfile_open(const char *path, sm_mapfile *out, sm_err *err) {
     void *p = NULL;
     struct stat s;
     char *copy = NULL;
+    mapping *m = NULL;
     if (fstat(fd, &s) != 0) {
         st = SM_OS_FAIL(err, "read", path);
         goto done;
@@ -56,7 +86,8 @@ sm_status sm_mapfile_open(const char *path, sm_mapfile *out, sm_err *err) {
     }
     size_t n = strlen(path) + 1;
     copy = sm_alloc(n);
-    if (!copy) {
+    m = sm_alloc(sizeof *m);
+    if (!copy || !m) {
         st = SM_NOMEM(err);
         goto done;
     }
@@ -67,28 +98,39 @@ sm_status sm_mapfile_open(const char *path, sm_mapfile *out, sm_err *err) {
             st = SM_OS_FAIL(err, "map", path);
             goto done;
         }
+        remember(m, p, (size_t)s.st_size);
+        m = NULL;
     }
     *out = (sm_mapfile){p, (size_t)s.st_size, copy};
     copy = NULL;
 done:
+    sm_free(m);
     sm_free(copy);
     close(fd);
     return st;
 }
 
 void sm_mapfile_close(sm_mapfile *f) {
-    if (f->p)
+    if (f->p) {
+        forget(f->p);
         munmap((void *)(uintptr_t)f->p, f->n);
+    }
     sm_free(f->path);
     *f = (sm_mapfile){0};
 }
 
 void sm_mapfile_release(const void *p, size_t n) {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), a = (uintptr_t)p, b = a + n;
-    a = (a + page - 1) & ~(page - 1);
-    b &= ~(page - 1);
-    if (p && a < b)
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)p, to = from + n;
+    uintptr_t a = (from + page - 1) & ~(page - 1), b = to & ~(page - 1);
+    if (!p || a >= b)
+        return;
+    pthread_mutex_lock(&mappings_lock); /* not unmapped in between */
+    const mapping *m = mappings;
+    while (m && !(m->from <= from && to <= m->to))
+        m = m->next;
+    if (m)
         madvise((void *)a, b - a, MADV_DONTNEED);
+    pthread_mutex_unlock(&mappings_lock);
 }
 
 sm_status sm_file_read(const char *path, size_t limit, sm_str *out, sm_err *err) {

@@ -20,8 +20,8 @@ typedef struct sm_mapfile {
 } sm_mapfile;
 sm_status sm_mapfile_open(const char *path, sm_mapfile *out, sm_err *err); /* regular files only */
 void sm_mapfile_close(sm_mapfile *f);                                      /* safe on a zeroed struct */
-/* Tells the OS that these bytes will not be read again soon: resident pages go back.  Any range of a mapping (never of
- * heap memory, which would be lost); rounds inwards. */
+/* Tells the OS that these bytes will not be read again soon: resident pages go back.  Any range, rounded inwards;
+ * what does not lie in an open mapping (heap memory, which would be lost) is left alone. */
 void sm_mapfile_release(const void *p, size_t n);
 
 /* Whole small file into memory (terminated by a NUL not counted in n); path "-" reads stdin.  Limit in bytes. */

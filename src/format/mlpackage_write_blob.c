@@ -13,7 +13,6 @@
  */
 #include <assert.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -91,24 +90,6 @@ static void sharing_key(const sm_const *c, int opset, bool flat, sm_str *key) {
 
 /* ------------------------------------------------------------------ fill */
 
-/* Whether the address lies in a mapping of a file: only those pages come back after they were given up.  A constant's
- * bytes may also be heap memory, and nothing in the constant says which. */
-static bool is_file_mapping(const void *p) {
-    bool found = false;
-#ifdef __linux__
-    FILE *f = fopen("/proc/self/maps", "r");
-    char line[1024];
-    while (f != NULL && !found && fgets(line, sizeof line, f) != NULL) {
-        unsigned long lo, hi, inode = 0;
-        if (sscanf(line, "%lx-%lx %*s %*s %*s %lu", &lo, &hi, &inode) == 3 && (uintptr_t)p >= lo && (uintptr_t)p < hi)
-            found = inode != 0;
-    }
-    if (f != NULL)
-        fclose(f);
-#endif
-    return found;
-}
-
 typedef struct filler {
     sm_pkg_writer *w;
     const sm_const *c;
@@ -116,16 +97,15 @@ typedef struct filler {
     uint64_t data[SM_PART_COUNT]; /* offset of each blob's data */
     size_t bytes[SM_PART_COUNT];
     sm_carry how;
-    bool as_is;                 /* the source's bytes are what is wanted */
-    bool shared;                /* with an equal constant */
-    bool mapped[SM_PART_COUNT]; /* source pages may be given back */
+    bool as_is;  /* the source's bytes are what is wanted */
+    bool shared; /* with an equal constant */
     sm_xerr xerr;
     sm_err *err;
 } filler;
 
 /* Bytes [from, to) of a part of the source were read for the last time. */
 static void release(const filler *f, int k, uint64_t from, uint64_t to) {
-    if (f->mapped[k])
+    if (to > from)
         sm_mapfile_release(f->c->src.part[k].p + from, (size_t)(to - from));
 }
 
@@ -305,8 +285,6 @@ static sm_status place_new(filler *f) {
                 return SM_NOMEM(f->err);
         }
     }
-    for (int k = 0; k < SM_PART_COUNT; k++)
-        f->mapped[k] = c->src.part[k].n >= SHARE_BYTES && is_file_mapping(c->src.part[k].p);
     SM_TRY(f->as_is ? copy_parts(f) : transcode_parts(f));
     for (int k = 0; k < SM_PART_COUNT; k++)
         release(f, k, 0, c->src.part[k].n);

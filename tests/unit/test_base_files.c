@@ -105,6 +105,12 @@ static void released_pages_come_back(void **state) {
     sm_mapfile_release(f.p + 1, n - 2);
     sm_mapfile_release(f.p + 5, 0);
     sm_mapfile_release(NULL, 0);
+    uint8_t *heap = sm_alloc_aligned(1 << 16, 4096); /* no mapping of a file: stays as it is */
+    memset(heap, 7, 1 << 16);
+    sm_mapfile_release(heap, 1 << 16);
+    for (size_t i = 0; i < 1 << 16; i++)
+        assert_int_equal(heap[i], 7);
+    sm_free_aligned(heap);
     assert_memory_equal(f.p, text, n);
     sm_mapfile_close(&f);
     free(text);

@@ -8,13 +8,11 @@
  * packed, and forgotten, one at a time.
  */
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "backend/cpu/cpu_int.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "base/str.h"
 #include "tensor/transcode.h"
 
 enum { CHUNK_TILES = 16 };
@@ -92,48 +90,6 @@ sm_status cpu_const_f32(sm_exe *e, const sm_value *v, const float **out, sm_err 
     return st;
 }
 
-/* ---- file pages ---- */
-
-typedef struct range {
-    uintptr_t from, to;
-} range;
-
-typedef struct ranges {
-    range *v;
-    size_t n, cap;
-} ranges;
-
-/* Read-only mappings of files in this process; none where the system has no such list. */
-static sm_status find_mappings(ranges *r, sm_err *err) {
-    sm_str text = SM_STR_INIT;
-    sm_status st = sm_file_read("/proc/self/maps", 16 << 20, &text, err);
-    for (const char *line = st == SM_OK ? sm_str_z(&text) : ""; *line;) {
-        uintptr_t from, to;
-        char mode[8];
-        unsigned long inode;
-        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %7s %*s %*s %lu", &from, &to, mode, &inode) == 4 && inode != 0 &&
-            mode[0] == 'r' && mode[1] == '-') {
-            if (!SM_GROW(r)) {
-                st = SM_NOMEM(err);
-                break;
-            }
-            r->v[r->n++] = (range){from, to};
-        }
-        const char *end = strchr(line, '\n');
-        line = end ? end + 1 : "";
-    }
-    sm_str_free(&text);
-    return st == SM_RESOURCE ? st : SM_OK;
-}
-
-static void release(const ranges *r, const uint8_t *p, size_t n) {
-    for (size_t i = 0; p && i < r->n; i++)
-        if ((uintptr_t)p >= r->v[i].from && (uintptr_t)p + n <= r->v[i].to) {
-            sm_mapfile_release(p, n);
-            return;
-        }
-}
-
 /* ---- packing ---- */
 
 /* A range of tiles of one weight. */
@@ -150,7 +106,6 @@ typedef struct packer {
         size_t n, cap;
     } chunks;
     atomic_size_t next;
-    ranges mapped;
     uint8_t *scratch;
     size_t scratch_bytes;
 } packer;
@@ -161,10 +116,10 @@ static void release_chunk(packer *k, const chunk *c) {
     int64_t rows = t->dims[0], from = (int64_t)c->tile0 * SM_TILE, to = SM_MIN((int64_t)c->tile1 * SM_TILE, rows);
     sm_bytes d = t->part[SM_PART_DATA];
     if (t->deinterleave == 0)
-        release(&k->mapped, d.p + d.n / (size_t)rows * (size_t)from, d.n / (size_t)rows * (size_t)(to - from));
+        sm_mapfile_release(d.p + d.n / (size_t)rows * (size_t)from, d.n / (size_t)rows * (size_t)(to - from));
     if (atomic_fetch_sub_explicit(&k->left[c->weight], 1, memory_order_relaxed) == 1)
         for (int p = 0; p < SM_PART_COUNT; p++)
-            release(&k->mapped, t->part[p].p, t->part[p].n);
+            sm_mapfile_release(t->part[p].p, t->part[p].n);
 }
 
 static void pack_worker(void *ctx, int ith, int nth) {
@@ -248,8 +203,6 @@ sm_status cpu_pack_weights(sm_exe *e, sm_err *err) {
     if (!src || !k.left || !k.scratch)
         st = SM_NOMEM(err);
     if (st == SM_OK)
-        st = find_mappings(&k.mapped, err);
-    if (st == SM_OK)
         st = pack_all(&k, src, err);
     sm_trace(SM_T_RUN, 1, "cpu: %zu weights packed into %" PRIu64 " bytes in %" PRId64 " us", e->weights.n,
              e->weight_bytes, sm_now_us() - t0);
@@ -257,7 +210,6 @@ sm_status cpu_pack_weights(sm_exe *e, sm_err *err) {
     sm_free(src);
     sm_free((void *)k.left);
     sm_free(k.chunks.v);
-    sm_free(k.mapped.v);
     sm_free_aligned(k.scratch);
     return st;
 }
