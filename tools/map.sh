@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build}
 failed=0
 
-# ---- layering: one level a line, lowest first; include/smelt.h is implemented by src/smelt.c ---------------------------
+# ---- layering: one level a line, lowest first; include/smelt.h is implemented by src/api/ ---------------------------
 levels='base
 tensor
 graph text
@@ -19,7 +19,7 @@ backend
 plan cluster
 engine tune
 job
-smelt.c
+api
 server
 cli'
 
@@ -66,10 +66,10 @@ FNR == 1 {
     if (to == from) next
     edges[from, to]++
     if (to == "smelt.h") {
-        if (level[from] < level["smelt.c"]) complain(from "/ includes smelt.h, which is above it")
+        if (level[from] < level["api"]) complain(from "/ includes smelt.h, which is above it")
     } else if (from == "smelt.h") {
         complain("the public header includes \"" name "\"")
-    } else if (level[from] > level["smelt.c"] && to != "base") {
+    } else if (level[from] > level["api"] && to != "base") {
         complain(from "/ includes \"" name "\": it may see smelt.h and base/ only")
     } else if (level[to] > level[from]) {
         complain(from "/ includes \"" name "\": " to "/ is above it")

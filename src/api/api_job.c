@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * api_job.c: whole jobs of smelt.h.
+ */
+#include "api/api_int.h"
+
+#include <strings.h>
+
+#include "base/log.h"
+#include "engine/sampler.h"
+#include "job/convert.h"
+#include "job/eval.h"
+#include "job/inspect.h"
+#include "job/predict.h"
+
+static sm_status convert_opts(const smelt_convert_options *o, sm_convert_opts *c, sm_err *e) {
+    static const char *const quants[] = {"auto", "keep", "none", "int4", "int8"};
+    const char *kv = o->kv ? o->kv : "state", *quant = o->quant ? o->quant : "auto";
+    memset(c, 0, sizeof *c);
+    if (strcmp(kv, "state") != 0 && strcmp(kv, "io") != 0)
+        return SM_FAIL(e, SM_UNSUPPORTED, "KV form '%s' is not supported here: wanted state or io", kv);
+    if (o->target && strcasecmp(o->target, "iOS18") != 0 && strcasecmp(o->target, "macOS15") != 0)
+        return SM_FAIL(e, SM_UNSUPPORTED, "target '%s' is not supported here yet: wanted iOS18 or macOS15", o->target);
+    c->profile = strcmp(kv, "io") == 0 ? "kv-io" : "gpu";
+    size_t q = 0;
+    while (q < SM_ARRAY_LEN(quants) && strcmp(quant, quants[q]) != 0)
+        q++;
+    if (q == SM_ARRAY_LEN(quants))
+        return SM_FAIL(e, SM_UNSUPPORTED,
+                       "quantization '%s' is not supported here yet: wanted auto, keep, none, int4 or int8", quant);
+    c->quant = (sm_quant)q;
+    c->quant_block = o->quant_block;
+    c->ctx = o->context;
+    c->seq = o->seq;
+    c->tokenizer = o->tokenizer;
+    c->dry_run = o->dry_run;
+    c->progress = o->progress;
+    return SM_OK;
+}
+
+static void relay_tensor(void *user, const sm_pkg_tensor_report *r) {
+    const smelt_convert_options *o = user;
+    char from[160], to[160];
+    int rank = r->c->src.rank;
+    double ref = r->err.sum_sq_ref > 0.0 ? r->err.sum_sq_ref : 1.0;
+    smelt_tensor_report t = {
+        .name = r->name,
+        .from = sm_enc_print(&r->c->src.enc, rank, from, sizeof from),
+        .to = sm_enc_print(&r->c->want, rank, to, sizeof to),
+        .how = sm_carry_name(r->how),
+        .from_bytes = r->src_bytes,
+        .to_bytes = r->out_bytes,
+        .nmse = sm_xerr_nmse(&r->err),
+        .max_error = r->err.max_abs_err,
+        .nmse16 = r->err.sum_sq_err16 / ref,
+        .max_error16 = r->err.max_abs_err16,
+    };
+    o->on_tensor(o->ctx, &t);
+}
+
+smelt_status smelt_convert(const char *in, const char *out, const smelt_convert_options *options,
+                           smelt_convert_report *report, smelt_error *err) {
+    sm_err e = {0};
+    smelt_convert_options o;
+    sm_convert_opts c;
+    sm_convert_report r = {0};
+    TAKE_OPTIONS(o, options);
+    sm_status st = convert_opts(&o, &c, &e);
+    if (st == SM_OK) {
+        c.on_tensor = o.on_tensor ? relay_tensor : NULL;
+        c.user = &o;
+        st = sm_convert(in, out, &c, &r, &e);
+    }
+    *report = (smelt_convert_report){
+        .same = r.count[SM_CARRY_SAME],
+        .transcoded = r.count[SM_CARRY_TRANSCODED],
+        .kept = r.count[SM_CARRY_KEPT],
+        .requantized = r.count[SM_CARRY_REQUANTIZED],
+        .widened = r.count[SM_CARRY_WIDENED],
+        .from_bytes = r.from_bytes,
+        .to_bytes = r.to_bytes,
+        .kv_bytes = r.kv_bytes,
+        .context = r.ctx,
+        .spec_version = r.spec_version,
+        .nmse = sm_xerr_nmse(&r.err),
+    };
+    report->tensors = report->same + report->transcoded + report->kept + report->requantized + report->widened;
+    return GIVE(st, &e, err);
+}
+
+smelt_status smelt_inspect(const char *path, const smelt_inspect_options *options, char **text, size_t *n,
+                           smelt_error *err) {
+    sm_err e = {0};
+    sm_str s = SM_STR_INIT;
+    smelt_inspect_options o;
+    TAKE_OPTIONS(o, options);
+    *text = NULL;
+    sm_inspect_opts io = {.graph = o.graph, .weights = o.weights, .json = o.json};
+    sm_status st = sm_inspect(path, &io, &s, &e);
+    if (st == SM_OK)
+        st = api_hand_over(&s, text, n, &e);
+    sm_str_free(&s);
+    return GIVE(st, &e, err);
+}
+
+typedef struct token_relay {
+    const smelt_eval_options *o;
+} token_relay;
+
+static void relay_token(void *ctx, int32_t id, double logprob, const sm_logprob *top, int n_top) {
+    const smelt_eval_options *o = ((token_relay *)ctx)->o;
+    o->on_token(o->ctx, id, logprob, (const smelt_logprob *)top, n_top);
+}
+
+static sm_eval_opts eval_opts(const smelt_eval_options *o, token_relay *r) {
+    r->o = o;
+    return (sm_eval_opts){
+        .backend = o->backend,
+        .n_threads = o->threads,
+        .ctx = o->context,
+        .top = o->top,
+        .logits_npz = o->logits_npz,
+        .on_token = o->on_token ? relay_token : NULL,
+        .user = r,
+        .progress = o->progress,
+    };
+}
+
+static void give_eval(const sm_eval_report *r, smelt_eval_report *out) {
+    *out = (smelt_eval_report){r->ppl, r->ppl_error, r->nll, r->scored, r->tokens, r->windows};
+}
+
+smelt_status smelt_eval_ids(smelt_model *m, const int32_t *ids, size_t n, const smelt_eval_options *options,
+                            smelt_eval_report *out, smelt_error *err) {
+    sm_err e = {0};
+    smelt_eval_options o;
+    token_relay relay;
+    sm_eval_report r = {0};
+    TAKE_OPTIONS(o, options);
+    sm_eval_opts eo = eval_opts(&o, &relay);
+    sm_status st = sm_eval_ids(m->l, m->path, ids, n, &eo, &r, &e);
+    give_eval(&r, out);
+    return GIVE(st, &e, err);
+}
+
+smelt_status smelt_eval_text(smelt_model *m, const char *text, size_t n, const smelt_eval_options *options,
+                             smelt_eval_report *out, smelt_error *err) {
+    sm_err e = {0};
+    smelt_eval_options o;
+    token_relay relay;
+    sm_eval_report r = {0};
+    TAKE_OPTIONS(o, options);
+    sm_eval_opts eo = eval_opts(&o, &relay);
+    sm_status st = sm_eval_text(m->l, m->path, (sm_sv){text, n}, &eo, &r, &e);
+    give_eval(&r, out);
+    return GIVE(st, &e, err);
+}
+
+smelt_status smelt_predict(const char *package, const smelt_predict_call *calls, size_t n, const char *out_dir,
+                           const char *backend, int threads, smelt_error *err) {
+    sm_err e = {0};
+    sm_predict_call *list = sm_alloc_n(n, sizeof *list);
+    if (!list)
+        return GIVE(SM_NOMEM(&e), &e, err);
+    for (size_t i = 0; i < n; i++)
+        list[i] = (sm_predict_call){calls[i].function, calls[i].npz};
+    sm_status st = sm_job_predict(package, list, n, out_dir, backend, threads, &e);
+    sm_free(list);
+    return GIVE(st, &e, err);
+}
+
+smelt_status smelt_knobs(smelt_knob **knobs, int *n, smelt_error *err) {
+    sm_err e = {0};
+    const sm_knob_row *rows = sm_knob_rows(n);
+    smelt_knob *k = sm_alloc_n((size_t)*n, sizeof *k);
+    *knobs = k;
+    if (!k)
+        return GIVE(SM_NOMEM(&e), &e, err);
+    for (int i = 0; i < *n; i++)
+        k[i] = (smelt_knob){rows[i].name, sm_knob((sm_knob_id)i), rows[i].def, rows[i].help};
+    return GIVE(SM_OK, &e, err);
+}
