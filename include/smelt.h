@@ -126,6 +126,7 @@ typedef struct smelt_session_options {
     size_t n_stop;
     int logprobs;    /* most likely tokens to report with each token; negative: not even the token's own */
     bool ignore_eos; /* go on where the model would stop */
+    bool progress;   /* a bar on stderr while a long prompt is computed, when it is a terminal */
 } smelt_session_options;
 
 typedef enum smelt_finish { SMELT_GOING, SMELT_STOP, SMELT_LENGTH } smelt_finish;
@@ -159,6 +160,16 @@ void smelt_session_free(smelt_session **s);
 void smelt_session_get_info(const smelt_session *s, smelt_session_info *out);
 /* Appends tokens and computes them.  More than the context holds is SMELT_RESOURCE: nothing is ever cut. */
 smelt_status smelt_session_prompt(smelt_session *s, const int32_t *ids, size_t n, smelt_error *err);
+/* Forgets all tokens but the first n.  What follows then is what would have followed in a new session. */
+smelt_status smelt_session_rewind(smelt_session *s, size_t n, smelt_error *err);
+/* Makes the session hold exactly these tokens, computed: the common beginning is kept, what differs is forgotten, the
+ * rest appended.  A new reply begins (max_tokens and stop texts count from here).  *reused (may be NULL): tokens that
+ * were not computed again.  A chat renders the whole conversation each turn and calls this, so that it is right with
+ * every template and costs little more than what is new.  On failure the session holds what was computed so far. */
+smelt_status smelt_session_sync(smelt_session *s, const int32_t *ids, size_t n, size_t *reused, smelt_error *err);
+/* Other sampling, seed, limits, stop texts and logprobs for the replies that follow; the stop texts are borrowed again.
+ * Backend, threads and context stay what they are.  Between replies only.  On failure nothing changes. */
+smelt_status smelt_session_configure(smelt_session *s, const smelt_session_options *o, smelt_error *err);
 /* Chooses the next token.  Texts and lists live until the next call. */
 smelt_status smelt_session_next(smelt_session *s, smelt_token *out, smelt_error *err);
 /* Logits [vocab] after the last token; computes them when needed. */

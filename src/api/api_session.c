@@ -6,6 +6,7 @@
 
 #include <sodium.h>
 
+#include "base/log.h"
 #include "engine/engine.h"
 #include "engine/reply.h"
 #include "engine/sampler.h"
@@ -43,7 +44,32 @@ static void set_sampling(const smelt_session *s, sm_sampling *p) {
     p->seed = s->seed;
 }
 
-enum { CTX_USUAL = 4096 };
+enum { CTX_USUAL = 4096, SLICE = 256 };
+
+static void choose_seed(smelt_session *s) {
+    s->seed = s->o.seed;
+    if (!s->o.seeded)
+        s->seed = (uint64_t)randombytes_random(); /* 32 bits: short enough to type again */
+}
+
+/* What depends on the options alone: sampler, stop texts, room for log-probabilities. */
+static sm_status open_options(smelt_session *s, sm_err *e) {
+    sm_sampling p;
+    set_sampling(s, &p);
+    SM_TRY(sm_sampling_check(&p, e));
+    SM_TRY(sm_sampler_new(&p, sm_engine_vocab(s->e), &s->sampler, e));
+    if (s->m->l->tok)
+        SM_TRY(sm_reply_new(s->m->l->tok, s->o.stop, s->o.n_stop, &s->reply, e));
+    s->top = sm_alloc_n((size_t)SM_MAX(s->o.logprobs, 0) + 1, sizeof *s->top);
+    return s->top ? SM_OK : SM_NOMEM(e);
+}
+
+static void close_options(smelt_session *s) {
+    sm_reply_free(&s->reply);
+    sm_sampler_free(&s->sampler);
+    sm_free(s->top);
+    s->top = NULL;
+}
 
 static sm_status open_session(smelt_session *s, sm_err *e) {
     const sm_loaded *l = s->m->l;
@@ -51,18 +77,12 @@ static sm_status open_session(smelt_session *s, sm_err *e) {
     sm_sampling p;
     SM_TRY(sm_loaded_runnable(l, s->m->path, e));
     SM_TRY(sm_loaded_ctx(l, s->o.context, CTX_USUAL, 1, &eo.ctx, e));
-    s->seed = s->o.seed;
-    if (!s->o.seeded)
-        s->seed = (uint64_t)randombytes_random(); /* 32 bits: short enough to type again */
+    choose_seed(s);
     set_sampling(s, &p);
-    SM_TRY(sm_sampling_check(&p, e));
+    SM_TRY(sm_sampling_check(&p, e)); /* before the weights are packed */
     SM_TRY(sm_engine_new(l->func, &eo, &s->e, e));
     SM_TRY(sm_seq_new(s->e, &s->seq, e));
-    SM_TRY(sm_sampler_new(&p, sm_engine_vocab(s->e), &s->sampler, e));
-    if (l->tok)
-        SM_TRY(sm_reply_new(l->tok, s->o.stop, s->o.n_stop, &s->reply, e));
-    s->top = sm_alloc_n((size_t)SM_MAX(s->o.logprobs, 0) + 1, sizeof *s->top);
-    return s->top ? SM_OK : SM_NOMEM(e);
+    return open_options(s, e);
 }
 
 smelt_status smelt_session_new(smelt_model *m, const smelt_session_options *options, smelt_session **out,
@@ -86,13 +106,11 @@ void smelt_session_free(smelt_session **ps) {
     smelt_session *s = *ps;
     if (!s)
         return;
-    sm_reply_free(&s->reply);
-    sm_sampler_free(&s->sampler);
+    close_options(s);
     sm_seq_free(&s->seq);
     sm_engine_free(&s->e);
     sm_ids_free(&s->history);
     sm_str_free(&s->text);
-    sm_free(s->top);
     sm_free(s);
     *ps = NULL;
 }
@@ -121,18 +139,118 @@ static sm_status add_history(smelt_session *s, const int32_t *ids, size_t n, sm_
     return SM_OK;
 }
 
+/* In slices, so that there is something to show. */
+static sm_status feed(smelt_session *s, const int32_t *ids, int32_t n, sm_err *e) {
+    sm_progress bar;
+    sm_status st = SM_OK;
+    sm_progress_start(&bar, "prompt", "tokens", (uint64_t)n);
+    for (int32_t at = 0, len; at < n && st == SM_OK; at += len) {
+        len = SM_MIN((int32_t)SLICE, n - at);
+        st = sm_engine_feed(s->e, s->seq, ids + at, len, at + len == n ? SM_WANT_LAST : SM_WANT_NONE, NULL, NULL, e);
+        if (s->o.progress)
+            sm_progress_add(&bar, (uint64_t)len);
+    }
+    sm_progress_end(&bar);
+    return st;
+}
+
 /* Computes what the engine has not seen yet. */
 static sm_status catch_up(smelt_session *s, sm_err *e) {
     int32_t len = sm_seq_len(s->seq);
     if (s->have_logits && (size_t)len == s->history.n)
         return SM_OK;
-    if (s->history.n > INT32_MAX)
-        return SM_FAIL(e, SM_RESOURCE, "context length exceeded: wanted %zu positions, there are %d", s->history.n,
-                       sm_engine_ctx(s->e));
+    int32_t ctx = sm_engine_ctx(s->e);
+    if (s->history.n > (size_t)ctx) {
+        SM_FAIL(e, SM_RESOURCE, "context length exceeded: wanted %zu positions, there are %d", s->history.n, ctx);
+        sm_err_hint(e, "give a larger context with -c, or a shorter text");
+        return SM_RESOURCE;
+    }
     s->have_logits = false;
-    SM_TRY(sm_engine_feed(s->e, s->seq, s->history.v + len, (int32_t)s->history.n - len, SM_WANT_LAST, NULL, NULL, e));
+    if ((size_t)len == s->history.n) /* the logits of the last token were overwritten: it is computed again */
+        len = sm_seq_truncate(s->seq, len - 1);
+    SM_TRY(feed(s, s->history.v + len, (int32_t)s->history.n - len, e));
     s->have_logits = true;
     return SM_OK;
+}
+
+/* Keeps the first n tokens. */
+static void keep(smelt_session *s, size_t n) {
+    if (n >= s->history.n)
+        return;
+    s->history.n = n;
+    if ((size_t)sm_seq_len(s->seq) > n)
+        sm_seq_truncate(s->seq, (int32_t)n);
+    s->have_logits = false;
+}
+
+smelt_status smelt_session_rewind(smelt_session *s, size_t n, smelt_error *err) {
+    sm_err e = {0};
+    if (n > s->history.n)
+        return GIVE(SM_FAIL(&e, SM_USAGE, "rewind: wanted at most the %zu tokens that the session holds, found %zu",
+                            s->history.n, n),
+                    &e, err);
+    keep(s, n);
+    return GIVE(SM_OK, &e, err);
+}
+
+static sm_status new_reply(smelt_session *s, sm_err *e) {
+    sm_reply *fresh = NULL;
+    if (s->reply) {
+        SM_TRY(sm_reply_new(s->m->l->tok, s->o.stop, s->o.n_stop, &fresh, e));
+        sm_reply_free(&s->reply);
+        s->reply = fresh;
+    }
+    s->made = 0;
+    return SM_OK;
+}
+
+static sm_status sync_ids(smelt_session *s, const int32_t *ids, size_t n, size_t *reused, sm_err *e) {
+    size_t same = 0, ctx = (size_t)sm_engine_ctx(s->e);
+    *reused = 0;
+    if (n == 0)
+        return SM_FAIL(e, SM_BADINPUT, "the prompt is empty: wanted at least one token");
+    if (n > ctx) { /* before anything is forgotten */
+        SM_FAIL(e, SM_RESOURCE, "context length exceeded: wanted %zu positions, there are %zu", n, ctx);
+        sm_err_hint(e, "give a larger context with -c, or a shorter text");
+        return SM_RESOURCE;
+    }
+    SM_TRY(new_reply(s, e));
+    while (same < n && same < s->history.n && s->history.v[same] == ids[same])
+        same++;
+    keep(s, same);
+    size_t there = (size_t)sm_seq_len(s->seq);
+    *reused = there == n && !s->have_logits ? n - 1 : there;
+    SM_TRY(add_history(s, ids + same, n - same, e));
+    return catch_up(s, e);
+}
+
+smelt_status smelt_session_sync(smelt_session *s, const int32_t *ids, size_t n, size_t *reused, smelt_error *err) {
+    sm_err e = {0};
+    size_t kept;
+    sm_status st = sync_ids(s, ids, n, &kept, &e);
+    if (st != SM_OK)
+        keep(s, (size_t)sm_seq_len(s->seq));
+    if (reused)
+        *reused = kept;
+    return GIVE(st, &e, err);
+}
+
+smelt_status smelt_session_configure(smelt_session *s, const smelt_session_options *options, smelt_error *err) {
+    sm_err e = {0};
+    smelt_session old = *s;
+    s->sampler = NULL;
+    s->reply = NULL;
+    s->top = NULL;
+    TAKE_OPTIONS(s->o, options);
+    choose_seed(s);
+    sm_status st = open_options(s, &e);
+    if (st == SM_OK) {
+        close_options(&old);
+    } else {
+        close_options(s);
+        *s = old;
+    }
+    return GIVE(st, &e, err);
 }
 
 smelt_status smelt_session_prompt(smelt_session *s, const int32_t *ids, size_t n, smelt_error *err) {
