@@ -48,8 +48,8 @@ typedef struct sm_package {
 /* *out lives in the graph's arena: free with sm_graph_free(&pkg->graph). */
 sm_status sm_mlpackage_read(const char *path, sm_package **out, sm_err *err);
 const char *sm_package_meta(const sm_package *p, const char *key); /* NULL when absent */
-/* Full path of an extra item's file; heap, sm_free.  NULL when there is none of that path. */
-char *sm_package_item_path(const sm_package *p, const char *path);
+/* Full path of an extra item's file; heap, sm_free.  *out is NULL when there is none of that path. */
+sm_status sm_package_item_path(const sm_package *p, const char *path, char **out, sm_err *err);
 bool sm_mlpackage_sniff(const char *path);
 
 /* What happened to each tensor, as it is written (once per blob, shared ones once). */

@@ -12,6 +12,8 @@
  */
 #include <inttypes.h>
 #include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "format/mlpackage_int.h"
@@ -360,23 +362,23 @@ const char *sm_package_meta(const sm_package *p, const char *key) {
     return NULL;
 }
 
-char *sm_package_item_path(const sm_package *p, const char *path) {
+sm_status sm_package_item_path(const sm_package *p, const char *path, char **out, sm_err *err) {
+    *out = NULL;
     for (size_t i = 0; i < p->n_items; i++) {
         if (strcmp(p->items[i].path, path) != 0)
             continue;
-        char *data = sm_path_join(p->path, "Data"), *full = data == NULL ? NULL : sm_path_join(data, path);
+        char *data = sm_path_join(p->path, "Data");
+        *out = data == NULL ? NULL : sm_path_join(data, path);
         sm_free(data);
-        return full;
+        return *out == NULL ? SM_NOMEM(err) : SM_OK;
     }
-    return NULL;
+    return SM_OK;
 }
 
+/* Without the heap: a package must not look like something else when memory is short. */
 bool sm_mlpackage_sniff(const char *path) {
-    bool found = false;
-    char *data = sm_path_join(path, "Data"), *manifest = sm_path_join(path, "Manifest.json");
-    if (data != NULL && manifest != NULL)
-        found = sm_path_is_dir(data) && sm_path_exists(manifest);
-    sm_free(data);
-    sm_free(manifest);
-    return found;
+    char data[PATH_MAX], manifest[PATH_MAX];
+    int n = snprintf(data, sizeof data, "%s/Data", path),
+        m = snprintf(manifest, sizeof manifest, "%s/Manifest.json", path);
+    return n < PATH_MAX && m < PATH_MAX && sm_path_is_dir(data) && sm_path_exists(manifest);
 }

@@ -244,14 +244,13 @@ static sm_status write_items(sm_outdir *dir, const sm_package *p, sm_err *err) {
     for (size_t i = 0; i < p->n_items && st == SM_OK; i++) {
         const sm_pkg_item *it = &p->items[i];
         char *rel = sm_path_join("Data", it->path), *from = NULL;
-        if (it->bytes.p == NULL && p->path != NULL)
-            from = sm_package_item_path(p, it->path);
         if (rel == NULL)
             st = SM_NOMEM(err);
-        else if (from != NULL && sm_path_is_dir(from))
-            st = copy_folder(dir, from, rel, 0, err);
-        else
-            st = write_all(dir, rel, it->bytes.p, it->bytes.n, err);
+        if (st == SM_OK && it->bytes.p == NULL && p->path != NULL)
+            st = sm_package_item_path(p, it->path, &from, err);
+        if (st == SM_OK)
+            st = from != NULL && sm_path_is_dir(from) ? copy_folder(dir, from, rel, 0, err)
+                                                      : write_all(dir, rel, it->bytes.p, it->bytes.n, err);
         sm_free(rel);
         sm_free(from);
     }

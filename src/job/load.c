@@ -47,8 +47,9 @@ static sm_status tell_kind(const char *path, enum kind *out, sm_err *err) {
 /* ------------------------------------------------------------------ tokenizer */
 /* The vocabulary inside a package; *out NULL when it has none. */
 static sm_status open_package_vocab(const sm_package *pkg, sm_checkpoint **out, sm_err *err) {
-    char *item = sm_package_item_path(pkg, SM_PKG_TOKENIZER);
+    char *item;
     *out = NULL;
+    SM_TRY(sm_package_item_path(pkg, SM_PKG_TOKENIZER, &item, err));
     if (!item)
         return SM_OK;
     sm_status st = sm_gguf_open(item, out, err);

@@ -446,9 +446,11 @@ static void test_manifests(void **state) {
     ok(sm_mlpackage_read(dir, &p, &err));
     assert_int_equal(p->n_items, 1);
     assert_memory_equal(p->items[0].bytes.p, "note", 4);
-    char *item = sm_package_item_path(p, "note.txt");
+    char *item, *none;
+    ok(sm_package_item_path(p, "note.txt", &item, &err));
     assert_true(item != NULL && strstr(item, "/Data/note.txt") != NULL);
-    assert_null(sm_package_item_path(p, "weights"));
+    ok(sm_package_item_path(p, "weights", &none, &err));
+    assert_null(none);
     sm_free(item);
     sm_graph_free(&p->graph);
     /* A folder as an item goes along. */
