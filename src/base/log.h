@@ -12,6 +12,7 @@
 #define SM_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 void sm_log_set_level(int level);
@@ -43,6 +44,9 @@ typedef struct sm_knob_row {
 const char *sm_knob(sm_knob_id k); /* value from the environment, else the row's default; never NULL */
 int sm_knob_int(sm_knob_id k);     /* 0 when it is not a number */
 const sm_knob_row *sm_knob_rows(int *count);
+/* The i-th variable of the environment that is named SMELT_... and is none of these: false past the last.  nearest: the
+ * knob whose name is most like it, or NULL. */
+bool sm_knob_stranger(int i, char *name, size_t cap, const char **nearest);
 
 /* Progress on stderr: a bar with rate and ETA, on a terminal, for work that takes over a second; otherwise nothing.
  * One at a time. */

@@ -19,16 +19,17 @@ typedef struct convert_args {
 static const opt convert_opts[] = {
     {"to", 0, OPT_STR, AT(to), "mlpackage", "what to write; default: what OUT ends in", 0, 0, NULL},
     {"dry-run", 0, OPT_ON, AT(dry_run), NULL, "do everything but write", 0, 0, NULL},
-    {"target", 0, OPT_STR, AT(target), "iOS18", "oldest system that shall run it; default iOS18", 0, 0, NULL},
+    {"target", 0, OPT_STR, AT(target), "iOS18", "oldest system that shall run it; default iOS18", 0, 0, NULL,
+     "iOS18 macOS15"},
     {"precision", 0, OPT_STR, AT(precision), "fp16", "of activations; default fp16", 0, 0, NULL},
     {"quant", 0, OPT_STR, AT(quant), "Q",
      "weights: auto keeps the codes where the package can hold them, keep insists on it, none: fp16, int4, int8; "
      "default auto",
-     0, 0, NULL},
+     0, 0, NULL, "auto keep none int4 int8"},
     {"block", 0, OPT_INT, AT(block), "N", "weights that share a scale when they are quantized anew; default 32", 1,
      1 << 20, NULL},
     {"units", 0, OPT_STR, AT(units), "U", "compute units the design is for: all, cpuAndGPU, cpuOnly; default all", 0, 0,
-     NULL},
+     NULL, "all cpuAndGPU cpuOnly"},
     {"kv", 0, OPT_STR, AT(kv), "state|io", "caches as states, or as inputs and outputs; default state", 0, 0, NULL},
     {"seq", 0, OPT_STR, AT(seq), "N|1..N", "tokens per call; default 1..ctx, or with --kv io a number", 0, 0, NULL},
     {"tokenizer", 0, OPT_STR, AT(tokenizer), "PATH", "file to take vocabulary and template from", 0, 0, NULL},
@@ -69,6 +70,8 @@ static void json_tensor(sm_str *out, const smelt_tensor_report *t) {
     json_num(out, t->nmse, 6);
     sm_str_adds(out, ",\"max_error\":");
     json_num(out, t->max_error, 6);
+    sm_str_adds(out, ",\"nmse_fp16\":");
+    json_num(out, t->nmse16, 6);
     sm_str_adds(out, ",\"max_error_fp16\":");
     json_num(out, t->max_error16, 6);
     sm_str_addc(out, '}');
@@ -246,5 +249,6 @@ const command cmd_convert = {
     .size = sizeof(convert_args),
     .min_pos = 1,
     .max_pos = 2,
+    .pos = ".gguf",
     .run = run,
 };

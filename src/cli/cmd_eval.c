@@ -168,6 +168,7 @@ const command cmd_eval = {
     .size = sizeof(eval_args),
     .min_pos = 1,
     .max_pos = 1,
+    .pos = ".gguf .mlpackage",
     .init = init,
     .run = run,
 };

@@ -41,6 +41,7 @@ const command cmd_inspect = {
     .size = sizeof(inspect_args),
     .min_pos = 1,
     .max_pos = 1,
+    .pos = ".gguf .mlpackage",
     .run = run_inspect,
 };
 
@@ -54,7 +55,8 @@ static sm_status run_knobs(void *args, sm_err *err) {
     sm_str_adds(&out, k->json ? "[" : "");
     for (int i = 0; i < n; i++) {
         if (!k->json) {
-            sm_str_addf(&out, "%-16s %-10s %s\n", knobs[i].name, *knobs[i].value ? knobs[i].value : "-", knobs[i].help);
+            sm_str_addf(&out, "%-16s %-10s %s%s%s%s\n", knobs[i].name, *knobs[i].value ? knobs[i].value : "-",
+                        knobs[i].help, *knobs[i].def ? " (default: " : "", knobs[i].def, *knobs[i].def ? ")" : "");
             continue;
         }
         sm_str_addf(&out, "%s{\"name\":\"%s\",\"value\":", i ? ",\n" : "", knobs[i].name);

@@ -2,6 +2,9 @@
  *
  * cmd_predict.c: smelt predict: a program run as it is written, arrays in and out.
  */
+#include <string.h>
+
+#include "base/files.h"
 #include "cli/cli.h"
 
 typedef struct predict_args {
@@ -28,6 +31,32 @@ static const char *function_at(const opt_list *f, int order) {
     return name;
 }
 
+/* {"calls":[{"function":null,"in":"a.npz","out":"DIR/0.npz"}]} */
+static sm_status print_calls(const predict_args *a, const smelt_predict_call *calls, sm_err *err) {
+    sm_str out = SM_STR_INIT;
+    sm_str_adds(&out, "{\"calls\":[");
+    for (size_t i = 0; i < a->in.n; i++) {
+        sm_str_addf(&out, "%s{\"function\":", i ? "," : "");
+        if (calls[i].function)
+            json_text(&out, calls[i].function, strlen(calls[i].function));
+        else
+            sm_str_adds(&out, "null");
+        sm_str_adds(&out, ",\"in\":");
+        json_text(&out, calls[i].npz, strlen(calls[i].npz));
+        char name[32];
+        snprintf(name, sizeof name, "%zu.npz", i);
+        char *path = sm_path_join(a->out, name);
+        sm_str_adds(&out, ",\"out\":");
+        json_text(&out, path ? path : name, strlen(path ? path : name));
+        sm_str_addc(&out, '}');
+        sm_free(path);
+    }
+    sm_str_adds(&out, "]}\n");
+    sm_status st = cli_print(&out, err);
+    sm_str_free(&out);
+    return st;
+}
+
 static sm_status run(void *args, sm_err *err) {
     predict_args *a = args;
     smelt_error e;
@@ -39,8 +68,9 @@ static sm_status run(void *args, sm_err *err) {
     for (size_t i = 0; i < a->in.n; i++)
         calls[i] = (smelt_predict_call){function_at(&a->function, a->in.v[i].order), a->in.v[i].s};
     smelt_status st = smelt_predict(a->k.pos[0], calls, a->in.n, a->out, a->k.backend, (int)a->k.threads, &e);
+    sm_status done = st != SMELT_OK ? cli_fail(&e, err) : a->k.json ? print_calls(a, calls, err) : SM_OK;
     sm_free(calls);
-    return st == SMELT_OK ? SM_OK : cli_fail(&e, err);
+    return done;
 }
 
 const command cmd_predict = {
@@ -53,5 +83,6 @@ const command cmd_predict = {
     .size = sizeof(predict_args),
     .min_pos = 1,
     .max_pos = 1,
+    .pos = ".mlpackage",
     .run = run,
 };

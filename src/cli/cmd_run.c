@@ -268,6 +268,7 @@ const command cmd_run = {
     .size = sizeof(run_args),
     .min_pos = 1,
     .max_pos = 1,
+    .pos = ".gguf .mlpackage",
     .init = init,
     .run = run,
 };

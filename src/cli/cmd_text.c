@@ -141,6 +141,7 @@ const command cmd_tokenize = {
     .size = sizeof(text_args),
     .min_pos = 1,
     .max_pos = 1,
+    .pos = ".gguf .mlpackage",
     .init = init,
     .run = run_tokenize,
 };
@@ -155,6 +156,7 @@ const command cmd_detokenize = {
     .size = sizeof(text_args),
     .min_pos = 2,
     .max_pos = -1,
+    .pos = ".gguf .mlpackage",
     .init = init,
     .run = run_detokenize,
 };

@@ -17,7 +17,7 @@ static const opt common_opts[] = {
     {"threads", 't', OPT_INT, offsetof(opt_common, threads), "N", "threads; default: one per core", 1, 1024, NULL},
     {"ctx", 'c', OPT_INT, offsetof(opt_common, ctx), "N", "context length in tokens", 1, 1 << 24, NULL},
     {"backend", 0, OPT_STR, offsetof(opt_common, backend), "NAME", "what computes: auto, ref, cpu; default auto", 0, 0,
-     NULL},
+     NULL, "auto cpu ref null"},
     {"json", 0, OPT_ON, offsetof(opt_common, json), NULL, "machine-readable results on stdout", 0, 0, NULL},
     {"verbose", 'v', OPT_ON, offsetof(opt_common, verbose), NULL, "say more on stderr", 0, 0, NULL},
     {"quiet", 'q', OPT_ON, offsetof(opt_common, quiet), NULL, "say nothing on stderr but errors", 0, 0, NULL},
@@ -160,6 +160,42 @@ void opts_free(const command *c, void *args) {
             sm_free(((opt_list *)((char *)args + c->opts[i].at))->v);
 }
 
+/* ------------------------------------------------------------------ what tables say */
+const opt *opts_at(const command *c, size_t i) {
+    if (i < c->n_opts)
+        return &c->opts[i];
+    i -= c->n_opts;
+    for (size_t k = 0; k < SM_ARRAY_LEN(common_opts); k++) {
+        const opt *o = &common_opts[k];
+        if (!find_in(c->opts, c->n_opts, o->name, strlen(o->name), 0) && i-- == 0)
+            return o;
+    }
+    return NULL;
+}
+
+/* "state|io" lists words; "N|1..N" and "FILE[:SCALE]" are forms. */
+static bool lists_words(const char *arg) {
+    return strchr(arg, '|') && strspn(arg, "abcdefghijklmnopqrstuvwxyz0123456789_-|") == strlen(arg);
+}
+
+opt_value opts_value(const opt *o, char *words, size_t cap) {
+    *words = '\0';
+    if (!takes_value(o))
+        return VALUE_NONE;
+    if (o->choices || lists_words(o->arg)) {
+        snprintf(words, cap, "%s", o->choices ? o->choices : o->arg);
+        for (char *p = words; *p; p++)
+            *p = *p == '|' ? ' ' : *p;
+        return VALUE_WORDS;
+    }
+    if (strcmp(o->arg, "DIR") == 0)
+        return VALUE_DIR;
+    if (strncmp(o->arg, "FILE.", 5) == 0)
+        snprintf(words, cap, "%s", o->arg + 4);
+    bool file = strncmp(o->arg, "FILE", 4) == 0 || strcmp(o->arg, "TEXTFILE") == 0 || strcmp(o->arg, "PATH") == 0;
+    return file ? VALUE_FILE : VALUE_TEXT;
+}
+
 /* ------------------------------------------------------------------ help */
 static void print_opt(const opt *o, bool markdown, sm_str *out) {
     char left[80];
@@ -183,13 +219,8 @@ void opts_help(const command *c, bool markdown, sm_str *out) {
     if (c->notes)
         sm_str_addf(out, "\n%s\n", c->notes);
     sm_str_adds(out, markdown ? "\n| option | |\n|---|---|\n" : "\nOptions:\n");
-    for (size_t i = 0; i < c->n_opts; i++)
-        print_opt(&c->opts[i], markdown, out);
-    for (size_t i = 0; i < SM_ARRAY_LEN(common_opts); i++) {
-        const opt *o = &common_opts[i];
-        if (!find_in(c->opts, c->n_opts, o->name, strlen(o->name), 0))
-            print_opt(o, markdown, out);
-    }
+    for (size_t i = 0; opts_at(c, i); i++)
+        print_opt(opts_at(c, i), markdown, out);
     if (markdown)
         sm_str_adds(out, "\n");
 }

@@ -2,9 +2,9 @@
  *
  * opts.h: command lines from tables.
  *
- * A command is one table: its options with kind, place in the command's struct and help line.  Parsing, --help and
- * docs/cli.md (`smelt help --markdown`) all read that table, so that they cannot disagree.  A command's struct starts
- * with an opt_common, which every command has.
+ * A command is one table: its options with kind, place in the command's struct and help line.  Parsing, --help,
+ * docs/cli.md (`smelt help --markdown`), man pages and shell completions all read that table, so that they cannot
+ * disagree.  A command's struct starts with an opt_common, which every command has.
  *
  * Values stay in argv: nothing is owned, except the lists (opts_free).
  */
@@ -42,6 +42,9 @@ typedef struct opt {
     const char *help;
     int64_t lo, hi;    /* of OPT_INT */
     const char *later; /* not NULL: known, but not supported here yet; what to do instead */
+    /* Words that the value may be, with spaces between, where `arg` does not list them already ("state|io").  They are
+     * offered by completion; the command judges what it gets. */
+    const char *choices;
 } opt;
 
 typedef struct opt_common {
@@ -58,6 +61,8 @@ typedef struct command {
     const opt *opts;
     size_t n_opts, size;  /* size: of the struct */
     int min_pos, max_pos; /* max_pos < 0: any number */
+    const char
+        *pos; /* what those may be, for completion: words, or endings of files (".gguf .mlpackage"); NULL: none */
     void (*init)(void *args);
     sm_status (*run)(void *args, sm_err *err);
 } command;
@@ -66,5 +71,13 @@ typedef struct command {
 sm_status opts_parse(const command *c, int argc, char **argv, void *args, sm_err *err);
 void opts_free(const command *c, void *args);
 void opts_help(const command *c, bool markdown, sm_str *out);
+
+/* The i-th option that a command takes, the common ones after its own; NULL past the last. */
+const opt *opts_at(const command *c, size_t i);
+
+/* What a value is, as far as the table says: for completion. */
+typedef enum opt_value { VALUE_NONE, VALUE_TEXT, VALUE_WORDS, VALUE_FILE, VALUE_DIR } opt_value;
+/* words (at least 512 bytes) receives the words, or the endings that files have (".npz"; "": any), with spaces between. */
+opt_value opts_value(const opt *o, char *words, size_t cap);
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "backend/backend.h"
 #include "format/mlpackage.h"
@@ -91,8 +92,9 @@ done:
     return st;
 }
 
-static sm_status make_dir(const char *path, sm_err *err) {
-    if (mkdir(path, 0777) == 0 || (errno == EEXIST && sm_path_is_dir(path)))
+static sm_status make_dir(const char *path, bool *made, sm_err *err) {
+    *made = mkdir(path, 0777) == 0;
+    if (*made || (errno == EEXIST && sm_path_is_dir(path)))
         return SM_OK;
     return SM_FAIL(err, SM_BADINPUT, "cannot make folder '%s': %s", path, strerror(errno));
 }
@@ -101,8 +103,9 @@ sm_status sm_job_predict(const char *package, const sm_predict_call *calls, size
                          const char *backend, int n_threads, sm_err *err) {
     predict p = {.backend = backend, .out_dir = out_dir, .n_threads = n_threads};
     sm_status st;
+    bool made = false;
     SM_TRY_DONE(sm_mlpackage_read(package, &p.pkg, err));
-    SM_TRY_DONE(make_dir(out_dir, err));
+    SM_TRY_DONE(make_dir(out_dir, &made, err));
     p.fns = sm_alloc_n(n, sizeof *p.fns);
     SM_TRY_DONE(p.fns == NULL ? SM_NOMEM(err) : SM_OK);
     for (size_t i = 0; i < n; i++)
@@ -114,5 +117,7 @@ done:
     sm_arrays_free(&p.states.a);
     if (p.pkg != NULL)
         sm_graph_free(&p.pkg->graph);
+    if (made && st != SM_OK)
+        rmdir(out_dir); /* ours, and nothing was written: goes only when it is empty */
     return st;
 }

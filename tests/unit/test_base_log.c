@@ -95,6 +95,30 @@ static void no_progress_off_a_terminal(void **state) {
     assert_string_equal(stderr_of(progress_once), "");
 }
 
+static void strangers(void **state) {
+    (void)state;
+    char name[64];
+    const char *nearest;
+    unsetenv("SMELT_ZZZ");
+    int n = 0;
+    while (sm_knob_stranger(n, name, sizeof name, &nearest))
+        n++;
+    setenv("SMELT_KVPAGE", "8", 1);
+    setenv("SMELT_MODELS", "read by scripts", 1);
+    setenv("SMELT_TEST_X", "read by tests", 1);
+    setenv("SMELTER", "another's", 1);
+    assert_true(sm_knob_stranger(n, name, sizeof name, &nearest));
+    assert_string_equal(name, "SMELT_KVPAGE");
+    assert_string_equal(nearest, "SMELT_KV_PAGE");
+    assert_false(sm_knob_stranger(n + 1, name, sizeof name, &nearest));
+    assert_false(sm_knob_stranger(n, name, 5, &nearest));
+    unsetenv("SMELT_KVPAGE");
+    setenv("SMELT_ZZZ", "", 1);
+    assert_true(sm_knob_stranger(n, name, sizeof name, &nearest));
+    assert_null(nearest);
+    unsetenv("SMELT_ZZZ");
+}
+
 static char screen[16384];
 
 /* Draws on a pseudo-terminal; `screen` receives what it saw. */
@@ -178,6 +202,7 @@ int main(void) {
         cmocka_unit_test(trace_topics), /* first: the setting is read once */
         cmocka_unit_test(levels),
         cmocka_unit_test(knobs),
+        cmocka_unit_test(strangers),
         cmocka_unit_test(no_progress_off_a_terminal),
         cmocka_unit_test(progress_on_a_terminal),
         cmocka_unit_test(memory_figures),
