@@ -3,7 +3,7 @@ BUILD ?= build
 WERROR ?= false
 export BUILD
 
-.PHONY: all program demo test asan kcheck fuzz map format clean setup
+.PHONY: all program demo test asan coverage kcheck fuzz map format clean setup
 
 all: program
 
@@ -35,6 +35,10 @@ asan:
 	    meson setup $(BUILD)-asan -Dwerror=$(WERROR) -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false
 	@ninja -C $(BUILD)-asan $(NINJAFLAGS)
 	@BUILD=$(BUILD)-asan tools/run_tests.sh unit graph kcheck
+
+# Which lines the tests run, by room.
+coverage:
+	@tools/coverage.sh
 
 kcheck: program
 	@tools/run_tests.sh kcheck
