@@ -20,10 +20,8 @@ static bool available(char *why, size_t cap) {
 }
 
 static sm_status choose_kernels(sm_exe *e, sm_err *err) {
-    const char *name = sm_knob(SM_KNOB_CPU);
-    sm_isa isa = sm_isa_detect();
-    if (*name && !sm_isa_of_name(name, &isa))
-        return SM_FAIL(err, SM_USAGE, "SMELT_CPU: wanted c, avx2, avx512 or avx512vnni, found '%s'", name);
+    sm_isa isa;
+    SM_TRY(sm_isa_choose(&isa, err));
     sm_kernels_init(&e->k, isa);
     return SM_OK;
 }

@@ -8,7 +8,16 @@
 
 #include <string.h>
 
+#include "base/log.h"
+#include "base/mem.h"
+
 static const char *const names[SM_ISA_COUNT] = {"c", "avx2", "avx512", "avx512vnni"};
+
+static const char *const needs[SM_ISA_COUNT] = {
+    [SM_ISA_AVX2] = "avx2 fma f16c",
+    [SM_ISA_AVX512] = "avx512f avx512bw avx512vl avx512dq",
+    [SM_ISA_AVX512VNNI] = "avx512_vnni",
+};
 
 const char *sm_isa_name(sm_isa isa) {
     return names[isa];
@@ -21,6 +30,19 @@ bool sm_isa_of_name(const char *name, sm_isa *out) {
             return true;
         }
     return false;
+}
+
+const char *sm_isa_needs(sm_isa isa) {
+    return needs[isa] ? needs[isa] : "";
+}
+
+sm_status sm_isa_choose(sm_isa *out, sm_err *err) {
+    const char *name = sm_knob(SM_KNOB_CPU);
+    *out = sm_isa_detect();
+    if (*name && !sm_isa_of_name(name, out))
+        return SM_FAIL(err, SM_USAGE, "SMELT_CPU: wanted c, avx2, avx512 or avx512vnni, found '%s'", name);
+    *out = SM_MIN(*out, sm_isa_detect());
+    return SM_OK;
 }
 
 sm_isa sm_isa_detect(void) {

@@ -44,6 +44,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/err.h"
+
 enum { SM_TILE = 16, SM_QBLOCK = 32, SM_KV_BLOCK = 64 };
 
 typedef enum sm_qw_kind { SM_QW4, SM_QW5, SM_QW6, SM_QW8, SM_QW_COUNT } sm_qw_kind;
@@ -135,6 +137,10 @@ typedef enum sm_isa { SM_ISA_C, SM_ISA_AVX2, SM_ISA_AVX512, SM_ISA_AVX512VNNI, S
 const char *sm_isa_name(sm_isa isa);
 bool sm_isa_of_name(const char *name, sm_isa *out);
 sm_isa sm_isa_detect(void); /* highest this machine and this build have */
+const char *
+sm_isa_needs(sm_isa isa); /* features that a set takes, as /proc/cpuinfo names them; "" when nothing is asked */
+/* The highest set to use: what is there, or less by SMELT_CPU.  SM_USAGE for a name that is no set. */
+sm_status sm_isa_choose(sm_isa *out, sm_err *err);
 /* The table up to `cap`; what the machine lacks is left out. */
 void sm_kernels_init(sm_kernels *k, sm_isa cap);
 
