@@ -105,27 +105,64 @@ typedef struct smelt_message {
 smelt_status smelt_chat_prompt(const smelt_model *m, const smelt_message *messages, size_t n, char **text,
                                size_t *n_text, smelt_error *err);
 
+/* ------------------------------------------------------------------ sampling */
+typedef struct smelt_logit_bias {
+    int32_t id;
+    float bias; /* added to the logit; -INFINITY: never that token */
+} smelt_logit_bias;
+
+/* How a token is chosen from the logits; docs/sampling.md has the formulae.  Every field means what it says: zeros are
+ * values, not defaults.  Begin with smelt_sampling_default and change what you want changed. */
+typedef struct smelt_sampling {
+    size_t size;
+    double temp;                     /* 0.8; 0: always the most likely token */
+    double dynatemp_range;           /* 0: off; else temp +- this, by how sure the model is */
+    double dynatemp_exp;             /* 1 */
+    int top_k;                       /* 40; the K most likely; 0: all */
+    double top_p;                    /* 0.95; the most likely that hold P of the probability; 1: all */
+    double min_p;                    /* 0; none below P times the most likely; 0: off */
+    double typical_p;                /* 1; the most typical that hold P of the probability; 1: off */
+    double top_n_sigma;              /* -1; none further below the best logit than N deviations; 0 or less: off */
+    double xtc_probability;          /* 0; how often all but the last of the tokens above the threshold go; 0: off */
+    double xtc_threshold;            /* 0.1; above 0.5: off */
+    double repeat_penalty;           /* 1; divides logits of tokens that were there already; 1: off */
+    double presence_penalty;         /* 0; taken off logits of tokens that were there already */
+    double frequency_penalty;        /* 0; the same for each time they were there */
+    int repeat_last_n;               /* 64; tokens that the three look back at; 0: none, -1: all */
+    double dry_multiplier;           /* 0; penalty on going on with a repetition; 0: off */
+    double dry_base;                 /* 1.75; its growth with each repeated token */
+    int dry_allowed_length;          /* 2; repetitions up to this length are free */
+    int dry_penalty_last_n;          /* 64; tokens that it looks back at; 0: none, -1: all */
+    const char *const *dry_breakers; /* "\n", ":", "\"", "*"; texts that repetitions do not reach across */
+    size_t n_dry_breakers;
+    int mirostat;        /* 0; 1, 2: versions of Mirostat, which then takes the place of all truncation */
+    double mirostat_tau; /* 5; surprise aimed at, in bits */
+    double mirostat_eta; /* 0.1; learning rate */
+    const smelt_logit_bias *logit_bias;
+    size_t n_logit_bias;
+    const char *samplers; /* what is applied in which order, ";" between:
+                           * "penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature" */
+    uint64_t seed;        /* a random one; the same seed gives the same text */
+} smelt_sampling;
+
+/* The defaults above, and over them what the model's generation config says (m may be NULL).  out->size is set by the
+ * caller: smelt_sampling p = {sizeof p}; fields beyond it are left alone.  Texts and lists in it are constants. */
+void smelt_sampling_default(const smelt_model *m, smelt_sampling *out);
+
 /* ------------------------------------------------------------------ sessions */
 typedef struct smelt_session smelt_session;
 
 typedef struct smelt_session_options {
     size_t size;
-    const char *backend;   /* NULL: the fastest that can */
-    int threads;           /* 0: one per core */
-    int32_t context;       /* positions; 0: what the model was trained for, at most 4096 */
-    int32_t max_tokens;    /* tokens to make; 0: until the model stops or the context is full */
-    bool greedy;           /* the most likely token always; else as below, zeros being the defaults */
-    double temp;           /* 0.8 */
-    int top_k;             /* 40; negative: off */
-    double top_p;          /* 0.95 */
-    double min_p;          /* 0 */
-    double repeat_penalty; /* 1 */
-    bool seeded;           /* seed says where draws start; else a random one is taken */
-    uint64_t seed;
-    const char *const *stop; /* texts that end the reply and are not part of it */
+    const char *backend;            /* NULL: the fastest that can */
+    int threads;                    /* 0: one per core */
+    int32_t context;                /* positions; 0: what the model was trained for, at most 4096 */
+    int32_t max_tokens;             /* tokens to make; 0: until the model stops or the context is full */
+    const smelt_sampling *sampling; /* how tokens are chosen; NULL: the model's defaults and a random seed */
+    const char *const *stop;        /* texts that end the reply and are not part of it; none may be empty */
     size_t n_stop;
     int logprobs;    /* most likely tokens to report with each token; negative: not even the token's own */
-    bool ignore_eos; /* go on where the model would stop */
+    bool ignore_eos; /* tokens that end a reply are never chosen */
     bool progress;   /* a bar on stderr while a long prompt is computed, when it is a terminal */
 } smelt_session_options;
 
@@ -170,6 +207,9 @@ smelt_status smelt_session_sync(smelt_session *s, const int32_t *ids, size_t n, 
 /* Other sampling, seed, limits, stop texts and logprobs for the replies that follow; the stop texts are borrowed again.
  * Backend, threads and context stay what they are.  Between replies only.  On failure nothing changes. */
 smelt_status smelt_session_configure(smelt_session *s, const smelt_session_options *o, smelt_error *err);
+/* Other sampling from the next token on; NULL: the model's defaults.  What p points to is copied.  SMELT_USAGE, and nothing
+ * changes, when a value is out of its range. */
+smelt_status smelt_session_set_sampling(smelt_session *s, const smelt_sampling *p, smelt_error *err);
 /* Chooses the next token.  Texts and lists live until the next call. */
 smelt_status smelt_session_next(smelt_session *s, smelt_token *out, smelt_error *err);
 /* Logits [vocab] after the last token; computes them when needed. */

@@ -26,38 +26,95 @@ struct smelt_session {
     sm_logprob *top;
 };
 _Static_assert(sizeof(smelt_logprob) == sizeof(sm_logprob), "one layout");
+_Static_assert(sizeof(smelt_logit_bias) == sizeof(sm_logit_bias), "one layout");
 
-static void set_sampling(const smelt_session *s, sm_sampling *p) {
-    const smelt_session_options *o = &s->o;
-    *p = (sm_sampling)SM_SAMPLING_DEFAULT;
-    if (o->temp > 0.0 || o->temp < 0.0)
-        p->temp = o->temp;
-    if (o->greedy)
-        p->temp = 0.0;
-    if (o->top_k)
-        p->top_k = o->top_k < 0 ? 0 : o->top_k;
-    if (o->top_p > 0.0 || o->top_p < 0.0)
-        p->top_p = o->top_p;
-    p->min_p = o->min_p;
-    if (o->repeat_penalty > 0.0 || o->repeat_penalty < 0.0)
-        p->repeat_penalty = o->repeat_penalty;
-    p->seed = s->seed;
+static const char *const usual_breakers[] = {"\n", ":", "\"", "*"};
+
+/* The model's word where it has one. */
+static double either(double models, double usual) {
+    return models >= 0.0 ? models : usual;
+}
+
+void smelt_sampling_default(const smelt_model *m, smelt_sampling *out) {
+    const sm_gen_config none = {-1.0, -1.0, -1.0, -1}, *g = m ? &m->l->gen : &none;
+    const sm_sampling *u = &sm_sampling_usual;
+    smelt_sampling p = {
+        .size = out->size,
+        .temp = either(g->temp, u->temp),
+        .dynatemp_range = u->dynatemp_range,
+        .dynatemp_exp = u->dynatemp_exp,
+        .top_k = g->top_k >= 0 ? g->top_k : u->top_k,
+        .top_p = either(g->top_p, u->top_p),
+        .min_p = either(g->min_p, u->min_p),
+        .typical_p = u->typical_p,
+        .top_n_sigma = u->top_n_sigma,
+        .xtc_probability = u->xtc_probability,
+        .xtc_threshold = u->xtc_threshold,
+        .repeat_penalty = u->repeat_penalty,
+        .presence_penalty = u->presence_penalty,
+        .frequency_penalty = u->frequency_penalty,
+        .repeat_last_n = u->repeat_last_n,
+        .dry_multiplier = u->dry_multiplier,
+        .dry_base = u->dry_base,
+        .dry_allowed_length = u->dry_allowed_length,
+        .dry_penalty_last_n = u->dry_penalty_last_n,
+        .dry_breakers = usual_breakers,
+        .n_dry_breakers = SM_ARRAY_LEN(usual_breakers),
+        .mirostat = u->mirostat,
+        .mirostat_tau = u->mirostat_tau,
+        .mirostat_eta = u->mirostat_eta,
+        .samplers = u->samplers,
+        .seed = randombytes_random(), /* 32 bits: short enough to type again */
+    };
+    memcpy(out, &p, SM_MIN(out->size, sizeof p));
+}
+
+/* The caller's sampling over the model's defaults, as the engine takes it; all borrowed. */
+static void translate(const smelt_session *s, const smelt_sampling *given, sm_sampling *out) {
+    smelt_sampling p = {.size = sizeof p};
+    smelt_sampling_default(s->m, &p);
+    if (given)
+        memcpy(&p, given, SM_MIN(given->size, sizeof p));
+    *out = (sm_sampling){
+        .temp = p.temp,
+        .dynatemp_range = p.dynatemp_range,
+        .dynatemp_exp = p.dynatemp_exp,
+        .top_k = p.top_k,
+        .top_p = p.top_p,
+        .min_p = p.min_p,
+        .typical_p = p.typical_p,
+        .top_n_sigma = p.top_n_sigma,
+        .xtc_probability = p.xtc_probability,
+        .xtc_threshold = p.xtc_threshold,
+        .repeat_penalty = p.repeat_penalty,
+        .presence_penalty = p.presence_penalty,
+        .frequency_penalty = p.frequency_penalty,
+        .repeat_last_n = p.repeat_last_n,
+        .dry_multiplier = p.dry_multiplier,
+        .dry_base = p.dry_base,
+        .dry_allowed_length = p.dry_allowed_length,
+        .dry_penalty_last_n = p.dry_penalty_last_n,
+        .dry_breakers = p.dry_breakers,
+        .n_dry_breakers = p.n_dry_breakers,
+        .mirostat = p.mirostat,
+        .mirostat_tau = p.mirostat_tau,
+        .mirostat_eta = p.mirostat_eta,
+        .logit_bias = (const sm_logit_bias *)p.logit_bias,
+        .n_logit_bias = p.n_logit_bias,
+        .samplers = p.samplers,
+        .seed = p.seed,
+    };
 }
 
 enum { CTX_USUAL = 4096, SLICE = 256 };
 
-static void choose_seed(smelt_session *s) {
-    s->seed = s->o.seed;
-    if (!s->o.seeded)
-        s->seed = (uint64_t)randombytes_random(); /* 32 bits: short enough to type again */
-}
-
 /* What depends on the options alone: sampler, stop texts, room for log-probabilities. */
 static sm_status open_options(smelt_session *s, sm_err *e) {
     sm_sampling p;
-    set_sampling(s, &p);
-    SM_TRY(sm_sampling_check(&p, e));
-    SM_TRY(sm_sampler_new(&p, sm_engine_vocab(s->e), &s->sampler, e));
+    translate(s, s->o.sampling, &p);
+    SM_TRY(sm_sampler_new(&p, sm_engine_vocab(s->e), s->m->l->tok, &s->sampler, e));
+    s->seed = p.seed;
+    s->o.sampling = NULL; /* the caller's, and not needed again */
     if (s->m->l->tok)
         SM_TRY(sm_reply_new(s->m->l->tok, s->o.stop, s->o.n_stop, &s->reply, e));
     s->top = sm_alloc_n((size_t)SM_MAX(s->o.logprobs, 0) + 1, sizeof *s->top);
@@ -77,8 +134,7 @@ static sm_status open_session(smelt_session *s, sm_err *e) {
     sm_sampling p;
     SM_TRY(sm_loaded_runnable(l, s->m->path, e));
     SM_TRY(sm_loaded_ctx(l, s->o.context, CTX_USUAL, 1, &eo.ctx, e));
-    choose_seed(s);
-    set_sampling(s, &p);
+    translate(s, s->o.sampling, &p);
     SM_TRY(sm_sampling_check(&p, e)); /* before the weights are packed */
     SM_TRY(sm_engine_new(l->func, &eo, &s->e, e));
     SM_TRY(sm_seq_new(s->e, &s->seq, e));
@@ -242,13 +298,27 @@ smelt_status smelt_session_configure(smelt_session *s, const smelt_session_optio
     s->reply = NULL;
     s->top = NULL;
     TAKE_OPTIONS(s->o, options);
-    choose_seed(s);
     sm_status st = open_options(s, &e);
     if (st == SM_OK) {
         close_options(&old);
     } else {
         close_options(s);
         *s = old;
+    }
+    return GIVE(st, &e, err);
+}
+
+smelt_status smelt_session_set_sampling(smelt_session *s, const smelt_sampling *given, smelt_error *err) {
+    sm_err e = {0};
+    sm_sampling p;
+    sm_sampler *fresh = NULL;
+    translate(s, given, &p);
+    sm_status st = sm_sampler_new(&p, sm_engine_vocab(s->e), s->m->l->tok, &fresh, &e);
+    if (st == SM_OK) {
+        sm_sampler_carry(fresh, s->sampler);
+        sm_sampler_free(&s->sampler);
+        s->sampler = fresh;
+        s->seed = p.seed;
     }
     return GIVE(st, &e, err);
 }

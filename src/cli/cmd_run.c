@@ -2,18 +2,18 @@
  *
  * cmd_run.c: smelt run: a prompt in, a reply out as it is made.
  */
-#include <math.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/sampling.h"
 
 typedef struct run_args {
     opt_common k;
     const char *text, *file, *system, *tokenizer, *ignored;
     opt_list stop, lora;
-    int64_t n, top_k, seed, logprobs;
-    double temp, top_p, min_p, repeat_penalty;
+    int64_t n, logprobs;
+    sampling_args sampling;
     bool raw, ignore_eos;
 } run_args;
 
@@ -23,17 +23,6 @@ static const opt run_opts[] = {
     {"file", 'f', OPT_STR, AT(file), "FILE", "a file with the prompt; - for standard input", 0, 0, NULL},
     {"predict", 'n', OPT_INT, AT(n), "N",
      "tokens to make at most; -1: until the model stops or the context is full; default 256", -1, INT32_MAX, NULL},
-    {"temp", 0, OPT_NUM, AT(temp), "T", "temperature; 0: always the most likely token; default: the model's, else 0.8",
-     0, 0, NULL},
-    {"top-k", 0, OPT_INT, AT(top_k), "K", "draw from the K most likely; 0: all; default: the model's, else 40", 0,
-     INT32_MAX, NULL},
-    {"top-p", 0, OPT_NUM, AT(top_p), "P",
-     "draw from the likeliest that hold P of the probability; default: the model's, else 0.95", 0, 0, NULL},
-    {"min-p", 0, OPT_NUM, AT(min_p), "P",
-     "no tokens less likely than P times the likeliest; default: the model's, else 0", 0, 0, NULL},
-    {"repeat-penalty", 0, OPT_NUM, AT(repeat_penalty), "R", "penalty on the last 64 tokens; default 1: none", 0, 0,
-     NULL},
-    {"seed", 0, OPT_INT, AT(seed), "S", "where random draws start; -1: at random", -1, INT64_MAX, NULL},
     {"stop", 0, OPT_STRS, AT(stop), "STR", "text that ends the reply; may be given again", 0, 0, NULL},
     {"system", 0, OPT_STR, AT(system), "TEXT", "the system message", 0, 0, NULL},
     {"raw", 0, OPT_ON, AT(raw), NULL, "continue the prompt, without chat template", 0, 0, NULL},
@@ -51,10 +40,7 @@ static const opt run_opts[] = {
 #undef AT
 
 static void init(void *args) {
-    run_args *a = args;
-    a->n = 256;
-    a->top_k = a->seed = -1;
-    a->temp = a->top_p = a->min_p = a->repeat_penalty = NAN;
+    ((run_args *)args)->n = 256;
 }
 
 /* ------------------------------------------------------------------ */
@@ -88,17 +74,10 @@ static sm_status make_prompt(const run_args *a, smelt_model *m, const sm_str *te
     return st == SMELT_OK ? SM_OK : cli_fail(&e, err);
 }
 
-static double choose(double given, double models, double usual) {
-    return !isnan(given) ? given : models >= 0.0 ? models : usual;
-}
-
 static void fill_options(const run_args *a, const smelt_model_info *info, size_t n_prompt, const char **stop,
-                         smelt_session_options *o) {
+                         const smelt_sampling *sampling, smelt_session_options *o) {
     int64_t limit = info->package_context > 0 ? info->package_context : info->trained_context;
     int64_t want = SM_MAX(4096, (int64_t)n_prompt + SM_MAX(a->n, 0));
-    double temp = choose(a->temp, info->temp, 0.8), top_p = choose(a->top_p, info->top_p, 0.95);
-    double penalty = choose(a->repeat_penalty, -1.0, 1.0);
-    int64_t top_k = a->top_k >= 0 ? a->top_k : info->top_k >= 0 ? info->top_k : 40;
     *o = (smelt_session_options){
         .size = sizeof *o,
         .backend = a->k.backend,
@@ -107,14 +86,7 @@ static void fill_options(const run_args *a, const smelt_model_info *info, size_t
                              : limit > 0  ? SM_MIN(limit, want)
                                           : want),
         .max_tokens = (int32_t)SM_MAX(a->n, 0),
-        .greedy = temp == 0.0,
-        .temp = temp,
-        .top_k = top_k == 0 ? -1 : (int)top_k,
-        .top_p = top_p == 0.0 ? -1.0 : top_p, /* zero means the default to the library */
-        .min_p = choose(a->min_p, info->min_p, 0.0),
-        .repeat_penalty = penalty == 0.0 ? -1.0 : penalty,
-        .seeded = a->seed >= 0,
-        .seed = (uint64_t)SM_MAX(a->seed, 0),
+        .sampling = sampling,
         .stop = stop,
         .n_stop = a->stop.n,
         .logprobs = a->k.json ? (int)a->logprobs : -1,
@@ -195,8 +167,9 @@ static sm_status print_stats(const run_args *a, const smelt_session *s, const ru
     return SM_OK;
 }
 
-static sm_status reply(const run_args *a, smelt_model *m, const int32_t *ids, size_t n, sm_err *err) {
+static sm_status reply(run_args *a, smelt_model *m, const int32_t *ids, size_t n, sm_err *err) {
     smelt_session_options o;
+    smelt_sampling sampling;
     smelt_model_info info;
     smelt_session *s = NULL;
     smelt_error e;
@@ -208,7 +181,8 @@ static sm_status reply(const run_args *a, smelt_model *m, const int32_t *ids, si
     for (size_t i = 0; i < a->stop.n; i++)
         stop[i] = a->stop.v[i].s;
     smelt_model_get_info(m, &info);
-    fill_options(a, &info, n, stop, &o);
+    SM_TRY_DONE(sampling_fill(&a->sampling, m, &sampling, err));
+    fill_options(a, &info, n, stop, &sampling, &o);
     if (smelt_session_new(m, &o, &s, &e) != SMELT_OK)
         SM_TRY_DONE(cli_fail(&e, err));
     r.start_us = r.first_us = sm_now_us();
@@ -265,6 +239,7 @@ const command cmd_run = {
         "logits, before sampling.",
     .opts = run_opts,
     .n_opts = SM_ARRAY_LEN(run_opts),
+    .groups = {{&sampling_group, offsetof(run_args, sampling)}},
     .size = sizeof(run_args),
     .min_pos = 1,
     .max_pos = 1,

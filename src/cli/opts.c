@@ -32,9 +32,21 @@ static const opt *find_in(const opt *o, size_t n, const char *name, size_t len, 
     return NULL;
 }
 
-/* A command's own option hides a common one of the same name or letter. */
-static const opt *find_opt(const command *c, const char *name, size_t len, char letter) {
+static int count_groups(const command *c) {
+    int n = 0;
+    while (n < (int)SM_ARRAY_LEN(c->groups) && c->groups[n].group)
+        n++;
+    return n;
+}
+
+/* A command's own option hides a shared one of the same name or letter.  *args moves to the struct it is in. */
+static const opt *find_opt(const command *c, const char *name, size_t len, char letter, void **args) {
     const opt *o = find_in(c->opts, c->n_opts, name, len, letter);
+    for (int i = 0; i < count_groups(c) && !o; i++) {
+        o = find_in(c->groups[i].group->opts, c->groups[i].group->n, name, len, letter);
+        if (o)
+            *args = (char *)*args + c->groups[i].at;
+    }
     return o ? o : find_in(common_opts, SM_ARRAY_LEN(common_opts), name, len, letter);
 }
 
@@ -98,11 +110,11 @@ static sm_status read_option(const command *c, int argc, char **argv, int *i, vo
     const opt *o;
     if (a[1] == '-') {
         size_t len = strcspn(a + 2, "=");
-        o = find_opt(c, a + 2, len, 0);
+        o = find_opt(c, a + 2, len, 0, &args);
         if (a[2 + len] == '=')
             value = a + 2 + len + 1;
     } else {
-        o = find_opt(c, NULL, 0, a[1]);
+        o = find_opt(c, NULL, 0, a[1], &args);
         if (o && a[2])
             value = a + 2;
     }
@@ -124,6 +136,9 @@ static sm_status read_option(const command *c, int argc, char **argv, int *i, vo
 sm_status opts_parse(const command *c, int argc, char **argv, void *args, sm_err *err) {
     opt_common *k = args;
     memset(args, 0, c->size);
+    for (int i = 0; i < count_groups(c); i++)
+        if (c->groups[i].group->init)
+            c->groups[i].group->init((char *)args + c->groups[i].at);
     if (c->init)
         c->init(args);
     k->pos = sm_alloc_n((size_t)argc + 1, sizeof *k->pos);
@@ -152,25 +167,58 @@ sm_status opts_parse(const command *c, int argc, char **argv, void *args, sm_err
     return SM_OK;
 }
 
+static void free_lists(const opt *o, size_t n, void *args) {
+    for (size_t i = 0; i < n; i++)
+        if (o[i].kind == OPT_STRS)
+            sm_free(((opt_list *)((char *)args + o[i].at))->v);
+}
+
+void opts_group_free(const opt_group *g, void *args) {
+    free_lists(g->opts, g->n, args);
+    if (g->release)
+        g->release(args);
+}
+
 void opts_free(const command *c, void *args) {
     opt_common *k = args;
     sm_free(k->pos);
-    for (size_t i = 0; i < c->n_opts; i++)
-        if (c->opts[i].kind == OPT_STRS)
-            sm_free(((opt_list *)((char *)args + c->opts[i].at))->v);
+    free_lists(c->opts, c->n_opts, args);
+    for (int i = 0; i < count_groups(c); i++)
+        opts_group_free(c->groups[i].group, (char *)args + c->groups[i].at);
+}
+
+sm_status opts_set(const opt_group *g, const char *name, const char *value, void *args, sm_err *err) {
+    const opt *o = find_in(g->opts, g->n, name, strlen(name), 0);
+    if (!o)
+        return SM_FAIL(err, SM_USAGE, "there is no setting %s", sm_quote(name, strlen(name)));
+    return set(o, value, 0, args, err);
 }
 
 /* ------------------------------------------------------------------ what tables say */
-const opt *opts_at(const command *c, size_t i) {
+/* *title: of the part of the help that it stands in. */
+static const opt *option_at(const command *c, size_t i, const char **title) {
+    *title = "options";
     if (i < c->n_opts)
         return &c->opts[i];
     i -= c->n_opts;
+    for (int g = 0; g < count_groups(c); g++) {
+        *title = c->groups[g].group->title;
+        if (i < c->groups[g].group->n)
+            return &c->groups[g].group->opts[i];
+        i -= c->groups[g].group->n;
+    }
+    *title = count_groups(c) > 0 ? "of every command" : "options";
     for (size_t k = 0; k < SM_ARRAY_LEN(common_opts); k++) {
         const opt *o = &common_opts[k];
         if (!find_in(c->opts, c->n_opts, o->name, strlen(o->name), 0) && i-- == 0)
             return o;
     }
     return NULL;
+}
+
+const opt *opts_at(const command *c, size_t i) {
+    const char *title;
+    return option_at(c, i, &title);
 }
 
 /* "state|io" lists words; "N|1..N" and "FILE[:SCALE]" are forms. */
@@ -211,6 +259,13 @@ static void print_opt(const opt *o, bool markdown, sm_str *out) {
         sm_str_addf(out, "  %-28s %s%s\n", left, o->help, o->later ? " (not supported here yet)" : "");
 }
 
+static void print_head(const char *title, bool markdown, sm_str *out) {
+    if (markdown)
+        sm_str_addf(out, "\n| %s | |\n|---|---|\n", title);
+    else
+        sm_str_addf(out, "\n%c%s:\n", title[0] - 'a' + 'A', title + 1);
+}
+
 void opts_help(const command *c, bool markdown, sm_str *out) {
     if (markdown)
         sm_str_addf(out, "## smelt %s\n\n    smelt %s %s\n\n%s\n", c->name, c->name, c->usage, c->summary);
@@ -218,9 +273,13 @@ void opts_help(const command *c, bool markdown, sm_str *out) {
         sm_str_addf(out, "smelt %s %s\n\n%s\n", c->name, c->usage, c->summary);
     if (c->notes)
         sm_str_addf(out, "\n%s\n", c->notes);
-    sm_str_adds(out, markdown ? "\n| option | |\n|---|---|\n" : "\nOptions:\n");
-    for (size_t i = 0; opts_at(c, i); i++)
-        print_opt(opts_at(c, i), markdown, out);
+    const char *title = NULL, *now;
+    const opt *o;
+    for (size_t i = 0; (o = option_at(c, i, &now)); i++) {
+        if (now != title)
+            print_head(title = now, markdown, out);
+        print_opt(o, markdown, out);
+    }
     if (markdown)
         sm_str_adds(out, "\n");
 }

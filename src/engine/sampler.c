@@ -45,9 +45,27 @@ static double rng_next(uint64_t s[4]) {
 }
 
 /* ------------------------------------------------------------------ */
+const sm_sampling sm_sampling_usual = {
+    .temp = 0.8,
+    .dynatemp_exp = 1.0,
+    .top_k = 40,
+    .top_p = 0.95,
+    .typical_p = 1.0,
+    .top_n_sigma = -1.0,
+    .xtc_threshold = 0.1,
+    .repeat_penalty = 1.0,
+    .repeat_last_n = 64,
+    .dry_base = 1.75,
+    .dry_allowed_length = 2,
+    .dry_penalty_last_n = 64,
+    .mirostat_tau = 5.0,
+    .mirostat_eta = 0.1,
+    .samplers = "penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature",
+};
+
 sm_status sm_sampling_check(const sm_sampling *s, sm_err *err) {
     if (!(s->temp >= 0.0 && s->temp <= 100.0))
-        return SM_FAIL(err, SM_USAGE, "temperature: wanted 0..100, found %g", s->temp);
+        return SM_FAIL(err, SM_USAGE, "temp: wanted 0..100, found %g", s->temp);
     if (s->top_k < 0)
         return SM_FAIL(err, SM_USAGE, "top-k: wanted 0 or more, found %d", s->top_k);
     if (!(s->top_p > 0.0 && s->top_p <= 1.0))
@@ -55,11 +73,16 @@ sm_status sm_sampling_check(const sm_sampling *s, sm_err *err) {
     if (!(s->min_p >= 0.0 && s->min_p <= 1.0))
         return SM_FAIL(err, SM_USAGE, "min-p: wanted 0..1, found %g", s->min_p);
     if (!(s->repeat_penalty > 0.0 && s->repeat_penalty <= 100.0))
-        return SM_FAIL(err, SM_USAGE, "repeat penalty: wanted above 0, at most 100, found %g", s->repeat_penalty);
+        return SM_FAIL(err, SM_USAGE, "repeat-penalty: wanted above 0, at most 100, found %g", s->repeat_penalty);
+    if (s->typical_p < 1.0 || s->top_n_sigma > 0.0 || s->xtc_probability > 0.0 || s->presence_penalty != 0.0 ||
+        s->frequency_penalty != 0.0 || s->dry_multiplier != 0.0 || s->mirostat || s->dynatemp_range > 0.0 ||
+        s->n_logit_bias || strcmp(s->samplers, sm_sampling_usual.samplers) != 0)
+        return SM_FAIL(err, SM_UNSUPPORTED, "this sampler is not supported here yet");
     return SM_OK;
 }
 
-sm_status sm_sampler_new(const sm_sampling *p, int32_t vocab, sm_sampler **out, sm_err *err) {
+sm_status sm_sampler_new(const sm_sampling *p, int32_t vocab, const sm_tokenizer *tok, sm_sampler **out, sm_err *err) {
+    (void)tok;
     *out = NULL;
     SM_TRY(sm_sampling_check(p, err));
     sm_sampler *s = sm_alloc(sizeof *s);
@@ -86,6 +109,10 @@ void sm_sampler_free(sm_sampler **ps) {
     sm_free(s->penalized);
     sm_free(s);
     *ps = NULL;
+}
+
+void sm_sampler_carry(sm_sampler *s, const sm_sampler *from) {
+    memcpy(s->rng, from->rng, sizeof s->rng);
 }
 
 int32_t sm_argmax(const float *logits, int32_t vocab) {
@@ -215,7 +242,7 @@ static int draw(sm_sampler *s, int n) {
 
 /* As llama.cpp: a logit of a token seen is divided by the penalty, a negative one multiplied. */
 static const float *penalize(sm_sampler *s, const float *logits, const int32_t *history, size_t n) {
-    size_t last = (size_t)SM_MAX(s->p.repeat_last, 0), from = n > last ? n - last : 0;
+    size_t last = (size_t)SM_MAX(s->p.repeat_last_n, 0), from = n > last ? n - last : 0;
     if (s->p.repeat_penalty == 1.0 || from == n)
         return logits;
     memcpy(s->penalized, logits, (size_t)s->vocab * sizeof *logits);

@@ -25,8 +25,19 @@ static smelt_model *model_of(const tiny_spec *z) {
     return m;
 }
 
+static smelt_sampling sampling(const smelt_model *m, double temp) {
+    smelt_sampling p = {.size = sizeof p};
+    smelt_sampling_default(m, &p);
+    p.temp = temp;
+    p.top_k = 0;
+    p.top_p = 1.0;
+    p.seed = 7;
+    return p;
+}
+
 static smelt_session *session(smelt_model *m, const char *backend) {
-    smelt_session_options o = {.size = sizeof o, .backend = backend, .threads = 2, .context = CTX, .greedy = true};
+    smelt_sampling p = sampling(m, 0.0);
+    smelt_session_options o = {.size = sizeof o, .backend = backend, .threads = 2, .context = CTX, .sampling = &p};
     smelt_session *s = NULL;
     smelt_error e;
     if (smelt_session_new(m, &o, &s, &e) != SMELT_OK)
@@ -187,7 +198,7 @@ static void test_cancelled(void **state) {
     assert_int_equal(smelt_session_sync(s, a, LEN, NULL, NULL), SMELT_CANCELLED);
     assert_int_equal(smelt_session_next(s, &t, NULL), SMELT_CANCELLED);
     smelt_cancel(false);
-    assert_int_equal(length(s), 10); /* what was computed */
+    assert_int_equal(length(s), 10);      /* what was computed */
     assert_int_equal(hold(s, a, LEN), 9); /* the tenth was about to be computed again, for its logits */
     assert_same(s, &want, "after a stop");
     smelt_session_free(&s);
@@ -199,7 +210,8 @@ static void test_configure(void **state) {
     smelt_model *m = model_of(&tiny_specs[2]);
     smelt_session *s = session(m, "cpu");
     int32_t a[LEN], greedy[8], first[8], again[8];
-    smelt_session_options o = {.size = sizeof o, .temp = 3, .seeded = true, .seed = 7, .max_tokens = 8};
+    smelt_sampling p = sampling(m, 3.0);
+    smelt_session_options o = {.size = sizeof o, .sampling = &p, .max_tokens = 8};
     smelt_session_info info;
     smelt_token t;
     smelt_error e;
@@ -212,11 +224,11 @@ static void test_configure(void **state) {
     hold(s, a, LEN);
     go_on(s, 8, first);
     assert_memory_not_equal(greedy, first, sizeof first);
-    o.temp = -1;
+    p.temp = -1;
     assert_int_equal(smelt_session_configure(s, &o, &e), SMELT_USAGE);
     smelt_session_get_info(s, &info);
     assert_int_equal(info.seed, 7);
-    o.temp = 3;
+    p.temp = 3;
     assert_int_equal(smelt_session_configure(s, &o, &e), SMELT_OK); /* draws begin anew */
     hold(s, a, LEN);
     go_on(s, 7, again);
@@ -231,11 +243,12 @@ static void test_configure(void **state) {
 typedef struct swept {
     smelt_session *s;
     const int32_t *a, *b;
+    const smelt_sampling *p;
 } swept;
 
 static bool goes_back(void *ctx) {
     swept *w = ctx;
-    smelt_session_options o = {.size = sizeof o, .temp = 1, .seeded = true};
+    smelt_session_options o = {.size = sizeof o, .sampling = w->p};
     smelt_error e;
     smelt_status st = smelt_session_sync(w->s, w->a, LEN, NULL, &e);
     if (st == SMELT_OK)
@@ -254,9 +267,10 @@ static void test_no_memory(void **state) {
     text(&tiny_specs[0], 0, a);
     text(&tiny_specs[0], 1, b);
     outcome want = fresh(m, "cpu", a, LEN);
-    swept w = {session(m, "cpu"), a, b};
+    smelt_sampling warm = sampling(m, 1.0), greedy = sampling(m, 0.0);
+    swept w = {session(m, "cpu"), a, b, &warm};
     assert_true(sweep(goes_back, &w) > 2);
-    smelt_session_options o = {.size = sizeof o, .greedy = true};
+    smelt_session_options o = {.size = sizeof o, .sampling = &greedy};
     assert_int_equal(smelt_session_configure(w.s, &o, NULL), SMELT_OK);
     hold(w.s, a, LEN);
     assert_same(w.s, &want, "after failures");

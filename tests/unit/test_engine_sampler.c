@@ -10,6 +10,8 @@
 #include "sweep.h"
 
 enum { VOCAB = 5000 };
+#define OFF .typical_p = 1.0, .samplers = sm_sampling_usual.samplers
+
 static float logits[VOCAB];
 
 static int set_up(void **state) {
@@ -27,7 +29,7 @@ static int set_up(void **state) {
 static sm_sampler *sampler(sm_sampling p, int vocab) {
     sm_sampler *s = NULL;
     sm_err err = {0};
-    if (sm_sampler_new(&p, vocab, &s, &err) != SM_OK)
+    if (sm_sampler_new(&p, vocab, NULL, &s, &err) != SM_OK)
         fail_msg("%s", err.msg);
     return s;
 }
@@ -41,7 +43,7 @@ static int32_t pick_once(sm_sampling p, const int32_t *history, size_t n) {
 
 static void test_greedy(void **state) {
     (void)state;
-    sm_sampling p = SM_SAMPLING_DEFAULT;
+    sm_sampling p = sm_sampling_usual;
     p.temp = 0.0;
     assert_int_equal(pick_once(p, NULL, 0), 17);
     p.repeat_penalty = 1.5;
@@ -92,7 +94,7 @@ static void test_distribution(void **state) {
     const float x[6] = {0.0f, 1.0f, 2.0f, -1.0f, 0.5f, -30.0f};
     double share[6], p[6], total;
     for (int mode = 0; mode < 4; mode++) {
-        sm_sampling s = {.temp = mode == 1 ? 2.0 : 1.0, .top_p = 1.0, .repeat_penalty = 1.0, .seed = 11};
+        sm_sampling s = {.temp = mode == 1 ? 2.0 : 1.0, .top_p = 1.0, .repeat_penalty = 1.0, OFF, .seed = 11};
         bool in[6] = {true, true, true, true, true, true};
         if (mode == 2) { /* top-k 3 */
             s.top_k = 3;
@@ -122,7 +124,7 @@ static void test_top_p(void **state) {
         for (double sum = 0.0; sum < p; keep++)
             sum += exp((double)rank[keep].logprob);
         for (int top_k = 0; top_k <= VOCAB - 1; top_k += VOCAB - 1) {
-            sm_sampling s = {.temp = 5.0, .top_p = p, .top_k = top_k, .repeat_penalty = 1.0, .seed = 2};
+            sm_sampling s = {.temp = 5.0, .top_p = p, .top_k = top_k, .repeat_penalty = 1.0, OFF, .seed = 2};
             count(s, logits, VOCAB, share);
             int drawn = 0;
             for (int i = 0; i < VOCAB; i++)
@@ -136,7 +138,7 @@ static void test_top_p(void **state) {
 
 static void test_seeds(void **state) {
     (void)state;
-    sm_sampling p = SM_SAMPLING_DEFAULT;
+    sm_sampling p = sm_sampling_usual;
     int32_t a[50], b[50];
     int differ = 0;
     p.temp = 3.0;
@@ -160,21 +162,21 @@ static void test_bad_numbers(void **state) {
     sm_err err = {0};
     sm_sampler *s = NULL;
     sm_sampling bad[] = {
-        {.temp = -1.0, .top_p = 1.0, .repeat_penalty = 1.0},
-        {.temp = 1.0, .top_p = 0.0, .repeat_penalty = 1.0},
-        {.temp = 1.0, .top_p = 1.0, .repeat_penalty = 1.0, .min_p = 2.0},
-        {.temp = 1.0, .top_p = 1.0, .repeat_penalty = 0.0},
-        {.temp = NAN, .top_p = 1.0, .repeat_penalty = 1.0},
+        {.temp = -1.0, .top_p = 1.0, .repeat_penalty = 1.0, OFF},
+        {.temp = 1.0, .top_p = 0.0, .repeat_penalty = 1.0, OFF},
+        {.temp = 1.0, .top_p = 1.0, .repeat_penalty = 1.0, OFF, .min_p = 2.0},
+        {.temp = 1.0, .top_p = 1.0, .repeat_penalty = 0.0, OFF},
+        {.temp = NAN, .top_p = 1.0, .repeat_penalty = 1.0, OFF},
     };
     for (size_t i = 0; i < SM_ARRAY_LEN(bad); i++)
-        assert_int_equal(sm_sampler_new(&bad[i], 10, &s, &err), SM_USAGE);
+        assert_int_equal(sm_sampler_new(&bad[i], 10, NULL, &s, &err), SM_USAGE);
     /* Logits that are not numbers give some token, not a crash. */
     float nan_row[8];
     for (int i = 0; i < 8; i++)
         nan_row[i] = NAN;
     for (int k = 0; k < 3; k++) {
         sm_sampling p = {
-            .temp = 1.0, .top_p = k ? 0.9 : 1.0, .top_k = k == 2 ? 3 : 0, .repeat_penalty = 1.0, .min_p = 0.1};
+            .temp = 1.0, .top_p = k ? 0.9 : 1.0, .top_k = k == 2 ? 3 : 0, .repeat_penalty = 1.0, OFF, .min_p = 0.1};
         s = sampler(p, 8);
         int32_t id = sm_sampler_pick(s, nan_row, NULL, 0);
         assert_true(id >= 0 && id < 8);
