@@ -228,8 +228,8 @@ typedef struct smelt_tensor_report {
 typedef struct smelt_convert_options {
     size_t size;
     const char *kv;        /* "state", "io"; NULL: state */
-    const char *quant;     /* "auto", "keep", "none", "int4", "int8"; NULL: auto */
-    int quant_block;       /* of a re-quantization; 0: 32 */
+    const char *quant;     /* "auto", "keep", "none", "int4", "int8", "uint4", "uint8"; NULL: auto */
+    int quant_block;       /* weights of a row that share a scale, anew; 0: 32; negative: the whole row */
     int32_t context;       /* positions; 0: trained, at most 2048 */
     int32_t seq;           /* tokens per call of a fixed-shape package; 0: 1..context */
     const char *target;    /* "iOS18"; NULL: iOS18 */
@@ -238,6 +238,7 @@ typedef struct smelt_convert_options {
     bool progress;         /* a bar on stderr when it is a terminal */
     void (*on_tensor)(void *ctx, const smelt_tensor_report *t);
     void *ctx;
+    int threads; /* 0: one per core; the bytes written are the same for any number */
 } smelt_convert_options;
 
 typedef struct smelt_convert_report {

@@ -14,7 +14,7 @@
 #include "job/predict.h"
 
 static sm_status convert_opts(const smelt_convert_options *o, sm_convert_opts *c, sm_err *e) {
-    static const char *const quants[] = {"auto", "keep", "none", "int4", "int8"};
+    static const char *const quants[] = {"auto", "keep", "none", "int4", "int8", "uint4", "uint8"};
     const char *kv = o->kv ? o->kv : "state", *quant = o->quant ? o->quant : "auto";
     memset(c, 0, sizeof *c);
     if (strcmp(kv, "state") != 0 && strcmp(kv, "io") != 0)
@@ -27,9 +27,11 @@ static sm_status convert_opts(const smelt_convert_options *o, sm_convert_opts *c
         q++;
     if (q == SM_ARRAY_LEN(quants))
         return SM_FAIL(e, SM_UNSUPPORTED,
-                       "quantization '%s' is not supported here yet: wanted auto, keep, none, int4 or int8", quant);
+                       "quantization '%s' is not supported here yet: wanted auto, keep, none, int4, int8, uint4 or uint8",
+                       quant);
     c->quant = (sm_quant)q;
     c->quant_block = o->quant_block;
+    c->threads = o->threads;
     c->ctx = o->context;
     c->seq = o->seq;
     c->tokenizer = o->tokenizer;

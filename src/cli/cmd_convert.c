@@ -10,8 +10,8 @@
 
 typedef struct convert_args {
     opt_common k;
-    const char *to, *target, *precision, *quant, *units, *kv, *seq, *tokenizer, *ignored;
-    int64_t block, ignored_int;
+    const char *to, *target, *precision, *quant, *units, *kv, *seq, *tokenizer, *block, *ignored;
+    int64_t ignored_int;
     bool dry_run;
 } convert_args;
 
@@ -23,11 +23,12 @@ static const opt convert_opts[] = {
      "iOS18 macOS15"},
     {"precision", 0, OPT_STR, AT(precision), "fp16", "of activations; default fp16", 0, 0, NULL},
     {"quant", 0, OPT_STR, AT(quant), "Q",
-     "weights: auto keeps the codes where the package can hold them, keep insists on it, none: fp16, int4, int8; "
-     "default auto",
+     "weights: auto keeps the codes where the package can hold them, keep insists on it, none: fp16; new codes: int4, "
+     "int8, or uint4, uint8 with a zero point; default auto",
      0, 0, NULL, "auto keep none int4 int8"},
-    {"block", 0, OPT_INT, AT(block), "N", "weights that share a scale when they are quantized anew; default 32", 1,
-     1 << 20, NULL},
+    {"block", 0, OPT_STR, AT(block), "N|channel",
+     "weights of a row that share a scale when they are quantized anew; channel: the whole row; default 32", 0, 0,
+     NULL},
     {"units", 0, OPT_STR, AT(units), "U", "compute units the design is for: all, cpuAndGPU, cpuOnly; default all", 0, 0,
      NULL, "all cpuAndGPU cpuOnly"},
     {"kv", 0, OPT_STR, AT(kv), "state|io", "caches as states, or as inputs and outputs; default state", 0, 0, NULL},
@@ -131,10 +132,23 @@ static sm_status parse_seq(const char *text, bool fixed, int32_t *out, sm_err *e
     return SM_OK;
 }
 
+/* A number of weights, or "channel" (also 0): whole rows. */
+static sm_status parse_block(const char *text, int *out, sm_err *err) {
+    int n = 0, end = 0;
+    if (strcasecmp(text, "channel") == 0) {
+        *out = -1;
+        return SM_OK;
+    }
+    if (sscanf(text, "%d%n", &n, &end) != 1 || text[end] != '\0' || n < 0 || n > 1 << 20)
+        return SM_FAIL(err, SM_USAGE, "--block %s: wanted a number of weights, or channel", text);
+    *out = n == 0 ? -1 : n;
+    return SM_OK;
+}
+
 static sm_status fill_options(const convert_args *a, smelt_convert_options *o, sm_err *err) {
     static const char *const units[] = {"all", "cpuAndGPU", "cpuOnly", "CPU_AND_GPU", "CPU_ONLY", NULL};
     static const char *const targets[] = {"iOS18", "macOS15", NULL};
-    static const char *const quants[] = {"auto", "keep", "none", "int4", "int8", NULL};
+    static const char *const quants[] = {"auto", "keep", "none", "int4", "int8", "uint4", "uint8", NULL};
     static const char *const kvs[] = {"state", "io", NULL};
     if (a->to && strcmp(a->to, "mlpackage") != 0)
         return refuse(err, "to", a->to, "mlpackage");
@@ -146,7 +160,7 @@ static sm_status fill_options(const convert_args *a, smelt_convert_options *o, s
     if (a->precision && strcasecmp(a->precision, "fp16") != 0)
         return refuse(err, "precision", a->precision, "fp16");
     if (a->quant && !one_of(a->quant, quants))
-        return refuse(err, "quant", a->quant, "auto, keep, none, int4, int8");
+        return refuse(err, "quant", a->quant, "auto, keep, none, int4, int8, uint4, uint8");
     if (a->kv && !one_of(a->kv, kvs))
         return refuse(err, "kv", a->kv, "state, io");
     bool io = a->kv && strcmp(a->kv, "io") == 0;
@@ -154,7 +168,7 @@ static sm_status fill_options(const convert_args *a, smelt_convert_options *o, s
         .size = sizeof *o,
         .kv = a->kv,
         .quant = a->quant,
-        .quant_block = (int)a->block,
+        .threads = (int)a->k.threads,
         .context = (int32_t)a->k.ctx,
         .target = a->target,
         .tokenizer = a->tokenizer,
@@ -162,6 +176,8 @@ static sm_status fill_options(const convert_args *a, smelt_convert_options *o, s
         .progress = !a->k.quiet,
         .on_tensor = on_tensor,
     };
+    if (a->block)
+        SM_TRY(parse_block(a->block, &o->quant_block, err));
     if (io && !a->seq)
         return SM_FAIL(err, SM_USAGE,
                        "--kv io makes a package of fixed shapes: it needs --seq N, the tokens of a call");

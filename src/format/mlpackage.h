@@ -64,6 +64,7 @@ typedef struct sm_pkg_write_opts {
     void (*on_tensor)(void *ctx, const sm_pkg_tensor_report *r);
     void *ctx;
     bool progress;
+    int threads; /* that convert weights; 0: one per core.  The bytes are the same for any number. */
 } sm_pkg_write_opts;
 sm_status sm_mlpackage_write(const sm_package *p, const char *path, const sm_pkg_write_opts *o, sm_err *err);
 

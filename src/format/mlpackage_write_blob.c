@@ -8,7 +8,7 @@
  *               by side
  *
  * Memory is one slab whatever the model's size: source pages are released behind the writer.  Chunks of a slab go to all
- * cores; their borders, and so the sums of errors, do not depend on how many there are.  A source that is asked for
+ * threads; their borders, and so the sums of errors, do not depend on how many there are.  A source that is asked for
  * again in the same form is already there; so are equal small dense constants (the zero bias of every linear of a width).
  */
 #include <assert.h>
@@ -184,7 +184,7 @@ static sm_status transcode_slab(slab *s) {
     filler *f = s->f;
     sm_pkg_writer *w = f->w;
     if (n_chunks(s) > 1 && w->pool == NULL)
-        SM_TRY(sm_pool_new(0, &w->pool, f->err));
+        SM_TRY(sm_pool_new(w->o == NULL ? 0 : w->o->threads, &w->pool, f->err));
     if (n_chunks(s) > 1)
         sm_pool_run(w->pool, transcode_chunks, s);
     else

@@ -255,7 +255,7 @@ static sm_status write_package(job *j, sm_err *err) {
         .n_items = j->tokenizer.n ? 1 : 0,
         .graph = g,
     };
-    sm_pkg_write_opts wo = {.on_tensor = count_tensor, .ctx = j, .progress = j->o->progress};
+    sm_pkg_write_opts wo = {.on_tensor = count_tensor, .ctx = j, .progress = j->o->progress, .threads = j->o->threads};
     return sm_mlpackage_write(&p, j->out, &wo, err);
 }
 

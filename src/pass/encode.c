@@ -19,10 +19,10 @@
 #include <math.h>
 #include <string.h>
 
-/* Encodes by block along the last axis; the block must divide it. */
+/* Encodes by block along the last axis; the block must divide it.  Unsigned codes have a zero point of their type. */
 static sm_status want_affine(const sm_const *c, const sm_profile *p, sm_dtype code, sm_encoding *out, sm_err *err) {
-    int64_t block = p->quant_block > 0 ? p->quant_block : 32;
     int64_t cols = sm_tensor_cols(&c->src);
+    int64_t block = p->quant_block > 0 ? p->quant_block : p->quant_block < 0 ? cols : 32;
     if (cols % block != 0) {
         int64_t fits = block;
         while (cols % fits != 0)
@@ -31,7 +31,7 @@ static sm_status want_affine(const sm_const *c, const sm_profile *p, sm_dtype co
                 (int)c->src.name.n, c->src.name.p, cols, block);
         return sm_err_hint(err, "blocks of %" PRId64 " fit this tensor", fits);
     }
-    *out = sm_enc_affine(code, SM_FP16, SM_NONE, c->src.rank, block);
+    *out = sm_enc_affine(code, SM_FP16, sm_dtype_kind(code) == 'u' ? code : SM_NONE, c->src.rank, block);
     return SM_OK;
 }
 
@@ -76,6 +76,9 @@ static sm_status want_for_matrix(const sm_const *c, const sm_profile *p, sm_enco
     case SM_QUANT_INT4:
     case SM_QUANT_INT8:
         return want_affine(c, p, p->quant == SM_QUANT_INT4 ? SM_INT4 : SM_INT8, out, err);
+    case SM_QUANT_UINT4:
+    case SM_QUANT_UINT8:
+        return want_affine(c, p, p->quant == SM_QUANT_UINT4 ? SM_UINT4 : SM_UINT8, out, err);
     case SM_QUANT_AUTO:
         return keep_codes(c, p, out, err);
     case SM_QUANT_KEEP: {

@@ -25,7 +25,15 @@ typedef enum sm_kv_form {
     SM_KV_IO, /* the same caches as read-only inputs, positionIds as input; newKeys, newValues [layers, 1, kv heads, n, d] out */
     SM_KV_NONE, /* no cache: one pass over the whole text, mask made inside */
 } sm_kv_form;
-typedef enum sm_quant { SM_QUANT_AUTO, SM_QUANT_KEEP, SM_QUANT_NONE, SM_QUANT_INT4, SM_QUANT_INT8 } sm_quant;
+typedef enum sm_quant {
+    SM_QUANT_AUTO,
+    SM_QUANT_KEEP,
+    SM_QUANT_NONE,
+    SM_QUANT_INT4,
+    SM_QUANT_INT8,
+    SM_QUANT_UINT4,
+    SM_QUANT_UINT8
+} sm_quant;
 typedef enum sm_norm_form {
     SM_NORM_F32,        /* the square to the reciprocal root in fp32, between casts */
     SM_NORM_LAYER_NORM, /* layer_norm over [x, -x]: no op leaves the activation dtype */
@@ -45,7 +53,7 @@ typedef struct sm_profile {
     int64_t ctx;              /* positions the caches hold */
     int64_t seq_min, seq_max; /* tokens per call */
     sm_quant quant;
-    int quant_block; /* of a re-quantization; 0: 32 */
+    int quant_block; /* of a re-quantization; 0: 32, negative: whole rows */
 } sm_profile;
 /* A row of the table by name ("gpu", "kv-io", "plain"), to be copied and filled in with the command line's numbers; NULL
  * when unknown. */

@@ -18,9 +18,13 @@ float sm_enc_fit(sm_dtype t, float f);
 /* Element i of a part of float or integer type t, set to a value that it holds. */
 void sm_enc_put(sm_dtype t, uint8_t *p, uint64_t i, float v);
 
-/* Encodes one row to AFFINE along the last axis (sm_affine_encode) as row `at` of out; q is scratch for a block. */
-sm_status sm_affine_encode_row(const sm_encoding *want, int64_t block, int64_t cols, uint64_t at, const float *x,
-                               int32_t *q, uint8_t *out[SM_PART_COUNT], sm_err *err);
+typedef struct sm_affine_scratch {
+    int32_t *q; /* a block of codes */
+    float *x;   /* a block of weights */
+} sm_affine_scratch;
+/* Encodes one row to AFFINE along the last axis (sm_affine_encode) as row `at` of out; errors call it `row`. */
+sm_status sm_affine_encode_row(const sm_encoding *want, int64_t block, int64_t cols, uint64_t row, uint64_t at,
+                               const float *x, sm_affine_scratch *s, uint8_t *out[SM_PART_COUNT], sm_err *err);
 
 enum { ENC_BLOCK_MAX = 256, ENC_SUBS_MAX = 16 }; /* elements and sub-blocks of a block, at most */
 

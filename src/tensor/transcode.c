@@ -364,18 +364,19 @@ static sm_status same_rows(const sm_tensor *src, uint64_t row, uint64_t n, scrat
                 memcpy(out[p], src->part[p].p, src->part[p].n);
         return SM_OK;
     }
-    sm_dtype code = sm_enc_part_dtype(&src->enc, SM_PART_DATA);
-    bool odd = cols * (size_t)sm_dtype_bits(code) % 8 != 0;
-    for (uint64_t r = 0; r < n; r++) {
-        uint64_t stored = sm_stored_row(src, row + r);
-        for (int p = 0; p < SM_PART_COUNT; p++) {
-            size_t bytes = row_bytes(&src->enc, p, src, 1);
-            if (bytes > 0 && !(odd && p == SM_PART_DATA))
+    for (int p = 0; p < SM_PART_COUNT; p++) {
+        size_t bytes = row_bytes(&src->enc, p, src, 1);
+        sm_dtype t = sm_enc_part_dtype(&src->enc, p);
+        size_t elems = bytes == 0 ? 0 : p == SM_PART_DATA ? cols : cols / (size_t)last_block(src, &src->enc);
+        bool odd = sm_dtype_bits(t) < 8 && elems * (size_t)sm_dtype_bits(t) % 8 != 0;
+        for (uint64_t r = 0; r < n && bytes > 0; r++) {
+            uint64_t stored = sm_stored_row(src, row + r);
+            if (!odd) {
                 memcpy(out[p] + r * bytes, src->part[p].p + stored * bytes, bytes);
-        }
-        if (odd) {
-            sm_codes_unpack(code, src->part[SM_PART_DATA].p, stored * cols, cols, s->q);
-            sm_codes_pack(code, out[SM_PART_DATA], r * cols, cols, s->q);
+                continue;
+            }
+            sm_codes_unpack(t, src->part[p].p, stored * elems, elems, s->q);
+            sm_codes_pack(t, out[p], r * elems, elems, s->q);
         }
     }
     return SM_OK;
@@ -397,7 +398,8 @@ static sm_status one_row(const sm_tensor *src, const sm_encoding *want, const pl
         packed_row(want, at, cols, s->x, out[SM_PART_DATA]);
         return SM_OK;
     }
-    sm_status st = sm_affine_encode_row(want, last_block(src, want), (int64_t)cols, at, s->x, s->q, out, err);
+    sm_affine_scratch room = {s->q, s->y};
+    sm_status st = sm_affine_encode_row(want, last_block(src, want), (int64_t)cols, row, at, s->x, &room, out, err);
     if (st != SM_OK)
         sm_err_prefix(err, "tensor %s", sm_quote(src->name.p, src->name.n));
     return st;
@@ -413,7 +415,11 @@ sm_status sm_transcode_rows(const sm_tensor *src, const sm_encoding *want, sm_dt
         return st;
     if (!scratch_new(&s, cols))
         return SM_NOMEM(err);
-    out[SM_PART_DATA][row_bytes(want, SM_PART_DATA, src, n) - 1] = 0; /* padding bits */
+    for (int k = SM_PART_DATA; k <= SM_PART_OFFSET; k++) {
+        size_t bytes = row_bytes(want, k, src, n);
+        if (bytes > 0)
+            out[k][bytes - 1] = 0; /* padding bits */
+    }
     if (p.how == SM_CARRY_SAME)
         SM_TRY_DONE(same_rows(src, row, n, &s, out, err));
     for (uint64_t r = 0; r < n && p.how != SM_CARRY_SAME; r++)

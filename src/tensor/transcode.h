@@ -47,9 +47,11 @@ bool sm_affine_for(const sm_tensor *src, sm_encoding *out);
 sm_status sm_transcode_rows(const sm_tensor *src, const sm_encoding *want, sm_dtype want_dtype, uint64_t row,
                             uint64_t n, uint8_t *out[SM_PART_COUNT], sm_xerr *xe, sm_err *err);
 
-/* Encodes f32 rows to AFFINE along the last axis: symmetric (no offset): codes in -max..max (Core ML's own int4 uses
- * -7..7), else min/max affine.  x is rows * cols.  Scales that are zero stand for all-zero blocks.  The block is the
- * last one set in want->block.  Weights that are not finite are SM_BADINPUT. */
+/* Encodes f32 rows to AFFINE along the last axis.  Without an offset and with a whole one, each block gets the scale
+ * (and offset) of least squared error (affine_fit.h), all codes in use and scales positive; with a float offset the
+ * block's range is spread over the codes.  x is rows * cols.  Scales that are zero stand for all-zero blocks.  The
+ * block is the last one set in want->block; `cols` makes it one scale a row.  Weights that are not finite are
+ * SM_BADINPUT naming the first one. */
 sm_status sm_affine_encode(const sm_encoding *want, int64_t cols, uint64_t rows, const float *x,
                            uint8_t *out[SM_PART_COUNT], sm_err *err);
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Every weight of a package, decoded from what coremltools reads, against the package `gguf` decoding the source: the
 errors are those that the conversion reported."""
+import pathlib
+
 import numpy as np
 import pytest
 from pkg_tools import (REAL, Errors, PackageTensor, alike, constants, converted, load_program, program_name, source,
@@ -54,12 +56,14 @@ def test_every_weight_is_what_the_report_says(name):
 THREE = ["blk.0.attn_q.weight", "blk.7.ffn_down.weight", "blk.29.ffn_up.weight"]
 
 
-@pytest.mark.parametrize("quant, bits", [("int4", 4), ("int8", 8)])
-def test_new_codes_are_as_good_as_coremltools(quant, bits):
-    """Symmetric codes in blocks of 32: the error of coremltools' own linear quantization of the same weights."""
+@pytest.mark.parametrize("quant, block, mode", [("int4", "32", "LINEAR_SYMMETRIC"), ("int8", "channel", "LINEAR_SYMMETRIC"),
+                                                ("uint4", "channel", "LINEAR"), ("uint8", "64", "LINEAR")])
+def test_new_codes_are_better_than_coremltools(quant, block, mode):
+    """The form that was asked for, in the file; its error, as coremltools decodes it, below that of coremltools' own
+    linear quantization of the same weights; and the report says so."""
     from coremltools.optimize._utils import compute_qparams_by_dtype, dequantize_by_scale_and_zp
     from coremltools.converters.mil.mil import types
-    pkg, report = converted("smollm2", "--quant", quant)
+    pkg, report = converted("smollm2", "--quant", quant, "--block", block)
     consts = constants(load_program(pkg))
     told = {t["name"]: t for t in report["tensors"]}
     sources = {t.name: t for t in source_tensors(source("smollm2"))}
@@ -67,19 +71,36 @@ def test_new_codes_are_as_good_as_coremltools(quant, bits):
     assert len(matrices) == 211
     for m in matrices:
         op = consts[m]
-        assert op.op_type == "constexpr_blockwise_shift_scale" and op.offset is None
-        assert op.data.shape[1] == 32 * op.scale.shape[1] and np.abs(op.data.val.astype(np.int32)).max() <= 2 ** (bits - 1) - 1
-    assert {told[m]["to"] for m in matrices} == {f"affine({quant}, fp16, [1, 32])"}
+        rows, cols = op.data.shape
+        per = cols if block == "channel" else int(block)
+        assert op.op_type == "constexpr_blockwise_shift_scale" and (op.offset is None) == (quant[0] == "i")
+        assert op.scale.shape == (rows, cols // per) and np.all(op.scale.val >= 0)
+        offset = "" if quant[0] == "i" else f", offset {quant}"
+        assert told[m]["to"] == f"affine({quant}, fp16{offset}, [1, {per}])"
     for n in THREE:
         want = sources[n].all()
-        q, scale, zero = compute_qparams_by_dtype(want.astype(np.float16), types.string_to_builtin(quant), "LINEAR_SYMMETRIC", [1, 32])
-        ours, theirs = Errors(), Errors()
-        theirs.add(want, dequantize_by_scale_and_zp(q, scale, zero))
-        ours.add(want, PackageTensor(consts[program_name(consts, n)]).coremltools(0, want.shape[0]))
         t = told[program_name(consts, n)]
+        per = want.shape[1] if block == "channel" else int(block)
+        q, scale, zero = compute_qparams_by_dtype(want.astype(np.float16), types.string_to_builtin(quant), mode, [1, per])
+        ours, theirs, product = Errors(), Errors(), Errors()
+        theirs.add(want, dequantize_by_scale_and_zp(q, scale, zero))
+        got = PackageTensor(consts[program_name(consts, n)])
+        ours.add(want, got.coremltools(0, want.shape[0]))
+        product.add(want, got.product(0, want.shape[0]))
+        print(f"{n} {quant} {block}: {ours.nmse / theirs.nmse:.3f} of coremltools' error")
         assert t["how"] == "re-quantized"
-        assert alike(ours.nmse, theirs.nmse), (n, ours.nmse, theirs.nmse)
-        assert alike(ours.nmse, t["nmse"]) and alike(ours.max, t["max_error_fp16"]), (n, ours.nmse, ours.max, t)
+        assert ours.nmse < theirs.nmse, (n, ours.nmse, theirs.nmse)
+        assert alike(product.nmse, t["nmse"]) and alike(ours.max, t["max_error_fp16"]), (n, product.nmse, ours.max, t)
+
+
+def test_threads_do_not_change_a_byte():
+    one, _ = converted("smollm2", "--quant", "uint4", "--block", "channel", "-t", "1")
+    three, _ = converted("smollm2", "--quant", "uint4", "--block", "channel", "-t", "3")
+    one, three = pathlib.Path(one), pathlib.Path(three)
+    files = [p.relative_to(one) for p in sorted(one.rglob("*")) if p.is_file()]
+    assert len(files) >= 3
+    for f in files:
+        assert (one / f).read_bytes() == (three / f).read_bytes(), f
 
 
 def test_no_quantization():
