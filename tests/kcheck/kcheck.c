@@ -91,6 +91,10 @@ double kc_nmse(const kc_err *e) {
     return e->diff == 0.0 ? 0.0 : e->diff / e->want;
 }
 
+double kc_worse(double worst, double d) {
+    return worst >= d || isnan(worst) ? worst : d;
+}
+
 double kc_max_abs(const float *want, const float *got, size_t n) {
     double most = 0.0;
     for (size_t i = 0; i < n; i++) {
@@ -199,9 +203,13 @@ int main(int argc, char **argv) {
     k.isa = "c";
     if (k.bench && k.json)
         printf("[\n");
-    if (!k.bench)
+    if (!k.bench) {
+        printf("# this machine has %s\n", sm_isa_name(sm_isa_detect()));
         kc_pack(&k);
+    }
     for (sm_isa isa = SM_ISA_C; isa <= sm_isa_detect(); isa++) {
+        if (!sm_isa_built(isa))
+            continue;
         k.before = k.now;
         sm_kernels_init(&k.now, isa);
         k.isa = sm_isa_name(isa);

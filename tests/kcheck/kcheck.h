@@ -44,6 +44,7 @@ typedef struct kc_err {
 } kc_err;
 void kc_err_add(kc_err *e, const float *want, const float *got, size_t n);
 double kc_nmse(const kc_err *e);
+double kc_worse(double worst, double d); /* the larger; NaN stays */
 double kc_max_abs(const float *want, const float *got, size_t n);
 double kc_max_ulp(const float *want, const float *got, size_t n);
 

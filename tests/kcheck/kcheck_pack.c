@@ -88,8 +88,8 @@ static double packed_error(kc *k, const sm_tensor *t, sm_packed *p) {
             most[r] = fmaxf(most[r], fabsf(all[(size_t)r * (size_t)cols + (size_t)c]));
         sm_packed_row(p, r, 2.0f, row);
         for (int c = 0; c < cols; c++)
-            worst = fmax(worst, fabs((double)row[c] * 0.5 - (double)all[(size_t)r * (size_t)cols + (size_t)c]) /
-                                    (double)most[r]);
+            worst = kc_worse(worst, fabs((double)row[c] * 0.5 - (double)all[(size_t)r * (size_t)cols + (size_t)c]) /
+                                        (double)most[r]);
     }
     memset(x, 0, (size_t)cols * 4);
     for (int c = 0; c < cols; c += 1 + kc_below(k, 5)) {
@@ -102,8 +102,8 @@ static double packed_error(kc *k, const sm_tensor *t, sm_packed *p) {
         }
         x[c] = 0.0f;
         for (int r = 0; r < n; r++)
-            worst =
-                fmax(worst, fabs((double)y[r] - (double)all[(size_t)r * (size_t)cols + (size_t)c]) / (double)most[r]);
+            worst = kc_worse(worst,
+                             fabs((double)y[r] - (double)all[(size_t)r * (size_t)cols + (size_t)c]) / (double)most[r]);
     }
     return worst;
 }

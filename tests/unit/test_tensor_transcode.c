@@ -115,8 +115,8 @@ static void expect_honest(const sm_tensor *src, const result *r) {
         sum += e * e;
         sum16 += e16 * e16;
         ref += (double)x[i] * x[i];
-        max = fmax(max, e);
-        max16 = fmax(max16, e16);
+        max = e > max ? e : max;
+        max16 = e16 > max16 ? e16 : max16;
     }
     assert_true(r->xe.n == n);
     assert_true(fabs(sum - r->xe.sum_sq_err) <= 1e-5 * sum && fabs(sum16 - r->xe.sum_sq_err16) <= 1e-5 * sum16);
@@ -406,8 +406,8 @@ static void encode(const char *text, const float *x, uint64_t rows, int64_t cols
     for (size_t b = 0; b < (size_t)cols * rows; b += (size_t)e.block[1]) {
         double lo = 0, hi = 0, sum = 0; /* the step of a block that reaches zero */
         for (size_t i = b; i < b + (size_t)e.block[1]; i++) {
-            lo = fmin(lo, (double)x[i]);
-            hi = fmax(hi, (double)x[i]);
+            lo = x[i] < lo ? x[i] : lo;
+            hi = x[i] > hi ? x[i] : hi;
             sum += ((double)y[i] - x[i]) * ((double)y[i] - x[i]);
         }
         double step = e.off == SM_NONE ? 2 * fmax(hi, -lo) : hi - lo, error = sqrt(sum / (double)e.block[1]);

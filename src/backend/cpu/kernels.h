@@ -3,8 +3,9 @@
  * kernels.h: the table of inner loops, and the memory layouts they agree on.
  *
  * sm_kernels_init lays plain C into the table, then each instruction set that the machine has and the cap allows, in
- * rising order: avx2 (with FMA and F16C), avx512 (F, BW, VL, DQ), avx512vnni.  The plain C (*_c.c) is the specification:
- * tests/kcheck holds every other pointer against it.  Nothing inside a loop asks what CPU it is on.
+ * rising order: avx2 (with FMA and F16C), avx512 (F, BW, VL, DQ), avx512vnni; on ARM neon (all of 64-bit ARM), dotprod,
+ * i8mm.  The plain C (*_c.c) is the specification: tests/kcheck holds every other pointer against it.  Nothing inside a
+ * loop asks what CPU it is on.
  *
  * The rule all kernels keep: the arithmetic of one row (one token) is the same whatever rows stand beside it, so that
  * results do not depend on batching.  Kernels may differ from each other in rounding.
@@ -103,7 +104,7 @@ typedef void (*sm_dgemm_fn)(const sm_dw *w, int tile0, int tile1, const float *x
                             size_t ldo);
 
 typedef struct sm_kernels {
-    const char *isa; /* of the highest set laid in: "c", "avx2", "avx512", "avx512vnni" */
+    const char *isa; /* of the highest set laid in: "c", "avx2", "i8mm", ... */
 
     /* x[k] -> one quantized row. */
     void (*quantize)(const float *x, int k, uint8_t *row);
@@ -133,13 +134,24 @@ typedef struct sm_kernels {
     void (*attn_values)(const float *s, const float *corr, int n_q, const uint16_t *v, int dim, int n, float *o);
 } sm_kernels;
 
-typedef enum sm_isa { SM_ISA_C, SM_ISA_AVX2, SM_ISA_AVX512, SM_ISA_AVX512VNNI, SM_ISA_COUNT } sm_isa;
+/* Of one architecture, each holds those before it. */
+typedef enum sm_isa {
+    SM_ISA_C,
+    SM_ISA_AVX2,
+    SM_ISA_AVX512,
+    SM_ISA_AVX512VNNI,
+    SM_ISA_NEON,
+    SM_ISA_DOTPROD,
+    SM_ISA_I8MM,
+    SM_ISA_COUNT
+} sm_isa;
 const char *sm_isa_name(sm_isa isa);
-bool sm_isa_of_name(const char *name, sm_isa *out);
-sm_isa sm_isa_detect(void); /* highest this machine and this build have */
-const char *
-sm_isa_needs(sm_isa isa); /* features that a set takes, as /proc/cpuinfo names them; "" when nothing is asked */
-/* The highest set to use: what is there, or less by SMELT_CPU.  SM_USAGE for a name that is no set. */
+bool sm_isa_built(sm_isa isa);                      /* this build has it */
+bool sm_isa_of_name(const char *name, sm_isa *out); /* false: unknown, or of another architecture */
+sm_isa sm_isa_detect(void);                         /* highest this machine and this build have */
+/* Features that a set takes, as /proc/cpuinfo names them; "" when nothing is asked. */
+const char *sm_isa_needs(sm_isa isa);
+/* The highest set to use: what is there, or less by SMELT_CPU.  SM_USAGE for a name that is no set of this build. */
 sm_status sm_isa_choose(sm_isa *out, sm_err *err);
 /* The table up to `cap`; what the machine lacks is left out. */
 void sm_kernels_init(sm_kernels *k, sm_isa cap);
@@ -158,5 +170,11 @@ void sm_dense_init_avx512(sm_kernels *k);
 void sm_rowops_init_avx512(sm_kernels *k);
 void sm_attn_init_avx512(sm_kernels *k);
 void sm_qgemm_init_avx512vnni(sm_kernels *k);
+void sm_qgemm_init_neon(sm_kernels *k);
+void sm_dense_init_neon(sm_kernels *k);
+void sm_rowops_init_neon(sm_kernels *k);
+void sm_attn_init_neon(sm_kernels *k);
+void sm_qgemm_init_dotprod(sm_kernels *k);
+void sm_qgemm_init_i8mm(sm_kernels *k);
 
 #endif

@@ -17,8 +17,8 @@
 
 enum {
     RUN_US = 3000, /* one run of a register loop, at least */
-    RUNS_MIN = 3,   /* of each kind */
-    CHUNK = 1024,   /* bytes that parts of the memory are multiples of */
+    RUNS_MIN = 3,  /* of each kind */
+    CHUNK = 1024,  /* bytes that parts of the memory are multiples of */
 };
 static const uint64_t SET_MIN = 64u << 20, SET_USUAL = 256u << 20, SET_MAX = (uint64_t)4 << 30;
 
@@ -32,6 +32,13 @@ void sm_peak_loops_init(sm_peak_loops *l, sm_isa cap) {
         sm_peak_init_avx512(l);
     if (isa >= SM_ISA_AVX512VNNI)
         sm_peak_init_avx512vnni(l);
+#elif defined(__aarch64__)
+    if (isa >= SM_ISA_NEON)
+        sm_peak_init_neon(l);
+    if (isa >= SM_ISA_DOTPROD)
+        sm_peak_init_dotprod(l);
+    if (isa >= SM_ISA_I8MM)
+        sm_peak_init_i8mm(l);
 #else
     (void)isa;
 #endif

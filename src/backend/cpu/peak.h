@@ -53,5 +53,8 @@ void sm_peak_init_c(sm_peak_loops *l);
 void sm_peak_init_avx2(sm_peak_loops *l);
 void sm_peak_init_avx512(sm_peak_loops *l);
 void sm_peak_init_avx512vnni(sm_peak_loops *l);
+void sm_peak_init_neon(sm_peak_loops *l);
+void sm_peak_init_dotprod(sm_peak_loops *l);
+void sm_peak_init_i8mm(sm_peak_loops *l);
 
 #endif
