@@ -286,6 +286,99 @@ smelt_status smelt_eval_ids(smelt_model *m, const int32_t *ids, size_t n, const 
 smelt_status smelt_eval_text(smelt_model *m, const char *text, size_t n, const smelt_eval_options *o,
                              smelt_eval_report *out, smelt_error *err);
 
+/* Multiple choice: of each task's choices the one that the model finds most likely.  file: HellaSwag as JSON lines or as
+ * llama.cpp's six lines a task, MMLU's CSV, or JSON lines with a question, choices and an answer; told apart by content.
+ * "-" is standard input.  docs/evaluation.md has formats and scores. */
+typedef struct smelt_choice_score {
+    double logprob;             /* of the choice's tokens together */
+    double per_byte, per_token; /* over its bytes; over its tokens from the first that differs between choices */
+    int32_t tokens, bytes;
+} smelt_choice_score;
+
+typedef struct smelt_choice_task {
+    uint64_t index;
+    int line;                         /* in the file */
+    int n, gold;                      /* choices; number of the right one */
+    int pick, pick_norm, pick_token;  /* the most likely by logprob, per_byte, per_token */
+    const smelt_choice_score *scores; /* [n] */
+} smelt_choice_task;
+
+typedef struct smelt_choices_options {
+    size_t size;
+    const char *backend;
+    int threads;
+    int32_t context;        /* positions of one choice; 0: as many as the longest needs */
+    const char *style;      /* "text": choices continue the context; "letters": they are listed, letters scored; NULL or
+                               "auto": letters for MMLU's CSV, else text */
+    const char *shots_file; /* solved examples put before each task */
+    int shots;              /* how many; 0: five */
+    uint64_t tasks;         /* the first of the file only; 0: all */
+    void (*on_task)(void *ctx, const smelt_choice_task *t); /* in the file's order */
+    void *ctx;
+    bool progress;
+} smelt_choices_options;
+
+/* A share with the standard error of a binomial and Wilson's 95 % interval. */
+typedef struct smelt_rate {
+    uint64_t count;
+    double rate, error, low, high;
+} smelt_rate;
+
+typedef struct smelt_choices_report {
+    const char *format; /* "hellaswag", "hellaswag-text", "mmlu", "json" */
+    uint64_t tasks, tokens_computed;
+    smelt_rate acc, acc_norm, acc_token; /* by pick, pick_norm, pick_token */
+} smelt_choices_report;
+
+smelt_status smelt_eval_choices(smelt_model *m, const char *file, const smelt_choices_options *o,
+                                smelt_choices_report *out, smelt_error *err);
+
+/* How far model b is from model a on one text: logits of the same tokens, row by row over the whole vocabulary. */
+typedef struct smelt_check_op { /* locate: the results of one op in both */
+    const char *op, *name_a, *name_b;
+    int layer;                      /* -1: before the first layer; the number of layers: after the last */
+    bool residual;                  /* the sum that the layers add to */
+    double nmse, cosine, max_error; /* sum of squared errors over that of a's squares */
+    double given, constants;        /* largest NMSE among what it was given, and among its constants */
+    bool named;                     /* the first op where error jumps */
+} smelt_check_op;
+
+typedef struct smelt_check_const { /* a constant of the op that is named */
+    const char *slot, *name_a, *name_b, *encoding_a, *encoding_b;
+    double nmse, max_error; /* of the decoded values; NAN: other shapes */
+} smelt_check_const;
+
+typedef struct smelt_check_options {
+    size_t size;
+    const char *backend, *backend_b; /* backend_b NULL: as backend */
+    int threads;
+    int32_t context;         /* tokens of a window; 0: 512, or what both models hold */
+    int64_t tokens;          /* first tokens of the text; 0: all */
+    double min_top1, max_kl; /* 0: 0.97 and 0.02; negative: no threshold */
+    bool locate;
+    void (*on_op)(void *ctx, const smelt_check_op *op);
+    void (*on_const)(void *ctx, const smelt_check_const *c);
+    void *ctx;
+    bool progress;
+} smelt_check_options;
+
+typedef struct smelt_check_report {
+    bool pass;
+    uint64_t rows, scored; /* rows of logits compared, tokens in the perplexities */
+    int windows;
+    int32_t vocab;
+    double max_error, mean_error, rmse, psnr, snr, cosine, min_cosine; /* of logits; dB for the ratios */
+    double kl, kl_error, kl_max, kl_p50, kl_p90, kl_p99;               /* mean, its standard error, ... in nats */
+    double top1, ppl_a, ppl_b;
+    int ops_a, ops_b, matched, layers; /* locate */
+    double usual;                      /* median NMSE of the two models' matrices */
+    bool found;                        /* an op was named */
+} smelt_check_report;
+
+/* text NULL: a short text of our own.  A threshold that is not met is SMELT_FAILED; the report is filled then too. */
+smelt_status smelt_check(smelt_model *a, smelt_model *b, const char *text, size_t n, const smelt_check_options *o,
+                         smelt_check_report *out, smelt_error *err);
+
 /* One call of a program run as written: function (NULL: the default one) and the file of its inputs. */
 typedef struct smelt_predict_call {
     const char *function, *npz;

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "engine/sampler.h"
+#include "job/choices.h"
 #include "job/convert.h"
 #include "job/eval.h"
 #include "job/inspect.h"
@@ -155,6 +156,57 @@ smelt_status smelt_eval_text(smelt_model *m, const char *text, size_t n, const s
     sm_eval_opts eo = eval_opts(&o, &relay);
     sm_status st = sm_eval_text(m->l, m->path, (sm_sv){text, n}, &eo, &r, &e);
     give_eval(&r, out);
+    return GIVE(st, &e, err);
+}
+
+static smelt_rate give_rate(const sm_rate *r) {
+    return (smelt_rate){r->count, r->rate, r->error, r->low, r->high};
+}
+
+static void relay_task(void *user, const sm_choice_result *r) {
+    const smelt_choices_options *o = user;
+    smelt_choice_score scores[64]; /* a task has at most 26 choices */
+    smelt_choice_task t = {r->index, r->task->line, r->task->n,    r->task->gold,
+                           r->pick,  r->pick_norm,  r->pick_token, scores};
+    for (int i = 0; i < r->task->n; i++) {
+        const sm_choice_score *s = &r->score[i];
+        scores[i] = (smelt_choice_score){s->sum, s->by_byte, s->by_token, s->n_tok, s->n_bytes};
+    }
+    o->on_task(o->ctx, &t);
+}
+
+static sm_status choice_style(const char *name, sm_choice_style *out, sm_err *e) {
+    static const char *const names[] = {"auto", "text", "letters"};
+    for (size_t i = 0; i < SM_ARRAY_LEN(names); i++)
+        if (!name || strcmp(name, names[i]) == 0) {
+            *out = (sm_choice_style)i;
+            return SM_OK;
+        }
+    return SM_FAIL(e, SM_USAGE, "style: wanted auto, text or letters, found %s", sm_quote(name, strlen(name)));
+}
+
+smelt_status smelt_eval_choices(smelt_model *m, const char *file, const smelt_choices_options *options,
+                                smelt_choices_report *out, smelt_error *err) {
+    sm_err e = {0};
+    smelt_choices_options o;
+    sm_choices_report r = {0};
+    TAKE_OPTIONS(o, options);
+    sm_choices_opts c = {
+        .backend = o.backend,
+        .n_threads = o.threads,
+        .ctx = o.context,
+        .shots_file = o.shots_file,
+        .shots = o.shots,
+        .limit = (size_t)o.tasks,
+        .on_task = o.on_task ? relay_task : NULL,
+        .user = &o,
+        .progress = o.progress,
+    };
+    sm_status st = choice_style(o.style, &c.style, &e);
+    if (st == SM_OK)
+        st = sm_eval_choices(m->l, m->path, file, &c, &r, &e);
+    *out = (smelt_choices_report){r.format ? r.format : "", r.tasks, r.rows, give_rate(&r.acc), give_rate(&r.acc_norm),
+                                  give_rate(&r.acc_token)};
     return GIVE(st, &e, err);
 }
 

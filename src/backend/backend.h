@@ -31,6 +31,9 @@ typedef struct sm_limits {
     int32_t page_tokens; /* positions per KV page (power of two) */
     int32_t n_pages;     /* KV pages in all */
     int n_threads;       /* < 1: one per core */
+    /* Values of a row-form function's own block that run_taps gives besides the logits.  Read by compile only. */
+    const sm_value *const *taps;
+    int n_taps;
 } sm_limits;
 
 /* One sequence of a step. */
@@ -74,6 +77,8 @@ typedef struct sm_backend {
     void (*free)(sm_exe **e);
     /* Row form: logits [r][vocab] f32 into `logits`. */
     sm_status (*run_rows)(sm_exe *e, const sm_batch *b, float *logits, sm_err *err);
+    /* The same, and the limits' taps: rows of tap k as f32 into taps[k], [rows of the step, or wanted rows][elements]. */
+    sm_status (*run_taps)(sm_exe *e, const sm_batch *b, float *logits, float *const *taps, sm_err *err);
     /* As written: inputs by name; outputs appended to `out`; states made on first use, as zeros.  What leaves has its
      * declared dtype, but for floats: they are FP32 whatever was declared, and backends that compute wider than fp16 do
      * not round them, so that results can be compared closer than fp16 reaches. */

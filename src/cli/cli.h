@@ -12,8 +12,8 @@
 #include "cli/opts.h"
 #include "smelt.h"
 
-extern const command cmd_run, cmd_tokenize, cmd_detokenize, cmd_predict, cmd_convert, cmd_inspect, cmd_eval, cmd_knobs,
-    cmd_help, cmd_completions;
+extern const command cmd_run, cmd_tokenize, cmd_detokenize, cmd_predict, cmd_convert, cmd_inspect, cmd_eval, cmd_check,
+    cmd_knobs, cmd_help, cmd_completions;
 extern const command *const commands[];
 extern const int n_commands;
 

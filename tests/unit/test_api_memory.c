@@ -132,6 +132,68 @@ static bool eval(scene *s) {
            done(smelt_eval_text(s->m, text, sizeof text - 1, &o, &r, &e), &e);
 }
 
+static void count_task(void *ctx, const smelt_choice_task *t) {
+    assert_in_range(t->pick, 0, t->n - 1);
+    ++*(int *)ctx;
+}
+
+static bool choices(scene *s) {
+    static const char lines[] =
+        "{\"question\": \"a tin\", \"choices\": [\"the rain\", \"sand\"], \"answer\": 1}\n"
+        "{\"ctx\": \"a stone\", \"endings\": [\"in\", \"the moon\"], \"label\": \"0\"}\n"
+        "{\"sentence\": \"a _ is\", \"option1\": \"line\", \"option2\": \"tin\", \"answer\": \"2\"}\n";
+    static const char csv[] = "which,\"a, tin\",line,A\n";
+    const char *const text[] = {lines, csv};
+    bool ok = true;
+    for (int i = 0; i < 2 && ok; i++) {
+        char path[700];
+        int seen = 0;
+        smelt_choices_options o = {
+            .size = sizeof o, .backend = s->backend, .threads = 1, .on_task = count_task, .ctx = &seen};
+        smelt_choices_report r;
+        smelt_error e;
+        snprintf(path, sizeof path, "%s/choices%d", s->dir, i);
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        assert_int_equal(fputs(text[i], f) < 0, 0);
+        fclose(f);
+        ok = done(smelt_eval_choices(s->m, path, &o, &r, &e), &e);
+        if (ok) {
+            assert_int_equal(r.tasks, i == 0 ? 3 : 1);
+            assert_int_equal(seen, r.tasks);
+        }
+    }
+    return ok;
+}
+
+static void count_op(void *ctx, const smelt_check_op *op) {
+    assert_true(op->nmse == 0 && !op->named);
+    ++*(int *)ctx;
+}
+
+static bool check(scene *s) {
+    int seen = 0;
+    smelt_check_options o = {.size = sizeof o,
+                             .backend = s->backend,
+                             .threads = 1,
+                             .tokens = 20,
+                             .context = 16,
+                             .locate = true,
+                             .on_op = count_op,
+                             .ctx = &seen};
+    smelt_check_report r;
+    smelt_error e;
+    bool ok = done(smelt_check(s->m, s->m, NULL, 0, &o, &r, &e), &e);
+    if (ok) {
+        assert_true(r.pass && r.kl == 0 && r.top1 == 1 && r.max_error == 0 && !r.found);
+        assert_int_equal(r.rows, 20);
+        assert_int_equal(r.windows, 2);
+        assert_int_equal(seen, r.matched);
+        assert_int_equal(r.ops_a, r.matched);
+    }
+    return ok;
+}
+
 static bool exists(const char *path) {
     struct stat st;
     return stat(path, &st) == 0;
@@ -230,8 +292,11 @@ static void test_sessions(void **state) {
     s->backend = "cpu";
     sweep_work("session on cpu", session, s);
     sweep_work("eval on cpu", eval, s);
+    sweep_work("multiple choice on cpu", choices, s);
+    sweep_work("check on cpu", check, s);
     s->backend = "ref";
     sweep_work("session on ref", session, s);
+    sweep_work("check on ref", check, s);
     open_scene(s, s->package);
     sweep_work("session of a package on ref", session, s);
     s->backend = "cpu";

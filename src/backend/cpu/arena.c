@@ -38,6 +38,8 @@ static void set_lives(sm_exe *e) {
         for (int k = 0; s->run == cpu_run_product && k < s->u.product.n_jobs; k++)
             live(e, s->u.product.jobs[k].out, s->phase);
     }
+    for (int32_t k = 0; k < e->n_taps; k++) /* read when the run is over */
+        live(e, e->taps[k].buf, e->n_phases - 1);
 }
 
 static size_t buf_bytes(const sm_exe *e, const sm_buf *b) {

@@ -177,6 +177,18 @@ static sm_status cpu_run_rows(sm_exe *e, const sm_batch *b, float *logits, sm_er
     return SM_OK;
 }
 
+static sm_status cpu_run_taps(sm_exe *e, const sm_batch *b, float *logits, float *const *taps, sm_err *err) {
+    SM_TRY(cpu_run_rows(e, b, logits, err));
+    for (int32_t k = 0; k < e->n_taps; k++) {
+        const struct sm_tap *t = &e->taps[k];
+        size_t n = (size_t)t->elems;
+        int rows = e->bufs.v[t->buf].rows == SM_ROWS_T ? b->n_rows : b->n_out;
+        for (int r = 0; r < rows; r++)
+            memcpy(taps[k] + (size_t)r * n, cpu_row_f32(e, t->buf, r), n * sizeof(float));
+    }
+    return SM_OK;
+}
+
 static sm_status cpu_run(sm_exe *e, const sm_arrays *in, sm_states *st, sm_arrays *out, sm_err *err) {
     (void)e, (void)in, (void)st, (void)out;
     return SM_FAIL(err, SM_UNSUPPORTED, "backend cpu does not run programs as written");
@@ -197,6 +209,7 @@ const sm_backend sm_backend_cpu = {
     .compile = cpu_compile,
     .free = cpu_free,
     .run_rows = cpu_run_rows,
+    .run_taps = cpu_run_taps,
     .run = cpu_run,
     .info = cpu_info,
 };

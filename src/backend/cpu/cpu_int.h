@@ -164,6 +164,10 @@ struct sm_exe {
         size_t n, cap;
     } steps;
     int32_t logits_buf, vocab, n_phases;
+    struct sm_tap {
+        int32_t buf, elems; /* elems: of a row */
+    } * taps;               /* values that run_taps gives; in mem */
+    int32_t n_taps;
     atomic_int *counters; /* one a step */
     uint8_t *arena;
     size_t arena_bytes;

@@ -519,6 +519,20 @@ static sm_status lower_result(lower *l, const sm_func *f) {
     return SM_OK;
 }
 
+static sm_status note_taps(const lower *l) {
+    sm_exe *e = l->e;
+    e->taps = sm_arena_alloc_n(e->mem, (size_t)e->lim.n_taps + 1, sizeof *e->taps);
+    if (!e->taps)
+        return SM_NOMEM(l->err);
+    for (; e->n_taps < e->lim.n_taps; e->n_taps++) {
+        const sm_value *v = e->lim.taps[e->n_taps];
+        if (l->buf_of[v->id] < 0)
+            return SM_FAIL(l->err, SM_UNSUPPORTED, "backend cpu does not keep value '%s'", v->name);
+        e->taps[e->n_taps] = (struct sm_tap){l->buf_of[v->id], row_elems(&v->type)};
+    }
+    return SM_OK;
+}
+
 sm_status cpu_plan_steps(sm_exe *e, sm_err *err) {
     lower l = {.e = e, .err = err};
     const sm_func *f = e->f;
@@ -536,7 +550,8 @@ sm_status cpu_plan_steps(sm_exe *e, sm_err *err) {
     for (const sm_node *n = f->body->first; n; n = n->next)
         if (n->n_out != 1 || l.buf_of[n->out[0]->id] < 0)
             SM_TRY_DONE(n->n_out == 1 ? lower_node(&l, n) : refuse(&l, n, "no kernel"));
-    st = lower_result(&l, f);
+    SM_TRY_DONE(lower_result(&l, f));
+    st = note_taps(&l);
 done:
     sm_free(l.buf_of);
     sm_free(l.quants.v);

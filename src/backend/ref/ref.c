@@ -94,10 +94,25 @@ static sm_status run_step(sm_exe *e, const ref_step *s, sm_err *err) {
 
 /* ---- blocks ---- */
 
+static sm_status give_tap(sm_exe *e, const sm_node *n, sm_err *err) {
+    for (int k = 0; k < e->n_taps; k++)
+        for (int i = 0; i < n->n_out; i++) {
+            const ref_val *v = &e->val[n->out[i]->id];
+            if (n->out[i]->id != e->tap_id[k])
+                continue;
+            if (!ref_is_float(v))
+                return SM_FAIL(err, SM_USAGE, "tapped value '%s' is not of floats", n->out[i]->name);
+            memcpy(e->tap_out[k], v->f, (size_t)v->n * sizeof *v->f);
+        }
+    return SM_OK;
+}
+
 sm_status ref_run_block(sm_exe *e, const ref_block *b, sm_err *err) {
     for (int i = 0; i < b->n_steps; i++) {
         const ref_step *s = &b->steps[i];
         SM_TRY(run_step(e, s, err));
+        if (e->tap_out != NULL && b == &e->body)
+            SM_TRY(give_tap(e, s->node, err));
         for (int k = 0; k < s->n_dead; k++)
             ref_drop(&e->val[s->dead[k]]);
     }
@@ -255,7 +270,23 @@ static sm_status run_rows(sm_exe *e, const sm_batch *b, float *logits, sm_err *e
     return st;
 }
 
+static sm_status run_taps(sm_exe *e, const sm_batch *b, float *logits, float *const *taps, sm_err *err) {
+    e->tap_out = taps;
+    sm_status st = run_rows(e, b, logits, err);
+    e->tap_out = NULL;
+    return st;
+}
+
 /* ---- compile ---- */
+
+static sm_status keep_taps(sm_exe *e, sm_err *err) {
+    e->tap_id = sm_arena_alloc_n(e->arena, (size_t)e->lim.n_taps + 1, sizeof *e->tap_id);
+    if (e->tap_id == NULL)
+        return SM_NOMEM(err);
+    for (; e->n_taps < e->lim.n_taps; e->n_taps++)
+        e->tap_id[e->n_taps] = e->lim.taps[e->n_taps]->id;
+    return SM_OK;
+}
 
 static void ref_free(sm_exe **exe) {
     sm_exe *e = *exe;
@@ -339,6 +370,7 @@ static sm_status ref_compile(const sm_func *f, const sm_limits *lim, sm_exe **ou
     SM_TRY_DONE(e->arena == NULL || e->val == NULL || e->held == NULL || e->cst == NULL || e->recoded == NULL
                     ? SM_NOMEM(err)
                     : SM_OK);
+    SM_TRY_DONE(keep_taps(e, err));
     SM_TRY_DONE(sm_pool_new(e->lim.n_threads, &e->pool, err));
     SM_TRY_DONE(ref_plan(e, err));
     SM_TRY_DONE(sm_func_is_rows(f) ? make_kv(e, err) : SM_OK);
@@ -369,6 +401,7 @@ const sm_backend sm_backend_ref = {
     .compile = ref_compile,
     .free = ref_free,
     .run_rows = run_rows,
+    .run_taps = run_taps,
     .run = run_as_written,
     .info = ref_info,
 };

@@ -120,6 +120,10 @@ struct sm_exe {
     /* of the run going on: */
     ref_val *held; /* by function input: what a state holds now */
     const sm_batch *batch;
+    /* taps: value ids (arena), where their rows go */
+    uint32_t *tap_id;
+    int n_taps;
+    float *const *tap_out; /* NULL: not wanted in this run */
 };
 sm_status ref_plan(sm_exe *e, sm_err *err); /* fills e->body (ref_plan.c) */
 sm_status ref_run_block(sm_exe *e, const ref_block *b, sm_err *err);
