@@ -5,7 +5,8 @@
 #
 #   smollm2   build/models/smollm2.gguf   SmolLM2-135M-Instruct, Q4_1
 #   gemma3    build/models/gemma3.gguf    Gemma 3 270M, Q4_K_M
-#   vocabs    build/vocabs/               llama.cpp's vocabulary files with their test cases, and its chat templates
+#   vocabs    build/vocabs/               llama.cpp's vocabulary files with their test cases, its chat templates, and the one
+#                                         source file that lists the names of pre-tokenizers (tests read the names)
 #
 # SMELT_MODELS names a folder that has these files already (smollm2.gguf, gemma3.gguf, vocabs/); what is missing or
 # differs there is fetched.  Every model is checked against its SHA-256.  Nothing fetched is ever committed.
@@ -103,8 +104,8 @@ fetch_gemma3() {
 
 fetch_vocabs() {
     stamp=$build/vocabs/.complete
-    [ -e "$stamp" ] && return
-    if [ -n "${SMELT_MODELS:-}" ] && [ -d "$SMELT_MODELS/vocabs/templates" ]; then
+    [ -e "$stamp" ] && [ -e "$build/vocabs/llama-vocab.cpp" ] && return
+    if [ -n "${SMELT_MODELS:-}" ] && [ -d "$SMELT_MODELS/vocabs/templates" ] && [ -e "$SMELT_MODELS/vocabs/llama-vocab.cpp" ]; then
         rm -rf "$build/vocabs"
         cp -R "$SMELT_MODELS/vocabs" "$build/vocabs"
         : >"$stamp"
@@ -119,7 +120,9 @@ source, out = sys.argv[1:]
 with tarfile.open(source) as t:
     for m in t:
         path = m.name.split("/vendor/llama.cpp/models/", 1)[-1]
-        if m.isfile() and (path.startswith("ggml-vocab-") or path.startswith("templates/")) and ".." not in path:
+        if m.name.endswith("/vendor/llama.cpp/src/llama-vocab.cpp"):
+            path = "llama-vocab.cpp"
+        if m.isfile() and path.startswith(("ggml-vocab-", "templates/", "llama-vocab.cpp")) and ".." not in path:
             name = os.path.join(out, path)
             os.makedirs(os.path.dirname(name), exist_ok=True)
             with open(name, "wb") as f:

@@ -45,6 +45,7 @@ static const char *const fim_pre_names[] = {"<|fim_prefix|>",
                                             "<PRE>",
                                             "\xe2\x96\x81<PRE>",
                                             "<|code_prefix|>",
+                                            "<|plamo:fim_prefix|>",
                                             "<|prefix|>",
                                             NULL};
 static const char *const fim_suf_names[] = {"<|fim_suffix|>",
@@ -55,6 +56,7 @@ static const char *const fim_suf_names[] = {"<|fim_suffix|>",
                                             "<SUF>",
                                             "\xe2\x96\x81<SUF>",
                                             "<|code_suffix|>",
+                                            "<|plamo:fim_suffix|>",
                                             "<|suffix|>",
                                             NULL};
 static const char *const fim_mid_names[] = {"<|fim_middle|>",
@@ -66,12 +68,13 @@ static const char *const fim_mid_names[] = {"<|fim_middle|>",
                                             "<MID>",
                                             "\xe2\x96\x81<MID>",
                                             "<|code_middle|>",
+                                            "<|plamo:fim_middle|>",
                                             "<|middle|>",
                                             NULL};
 static const char *const fim_pad_names[] = {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", NULL};
 static const char *const fim_rep_names[] = {"<|fim_repo|>", "<|repo_name|>", "<fim-repo>",
                                             "<REPO>",       "<reponame>",    NULL};
-static const char *const fim_sep_names[] = {"<|file_sep|>", NULL};
+static const char *const fim_sep_names[] = {"<|file_sep|>", "<|plamo:file_separator|>", NULL};
 
 /* All of these end generation. */
 static const char *const end_names[] = {"<|eot_id|>",
@@ -97,6 +100,7 @@ static const char *const end_names[] = {"<|eot_id|>",
                                         "<\xef\xbd\x9c"
                                         "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
                                         "[e~[",
+                                        "<|ifm|im_end|>",
                                         NULL};
 /* Parts of the harmony format: printed though control. */
 static const char *const shown_names[] = {"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>", NULL};
@@ -162,6 +166,8 @@ static sm_status load_roles(sm_tokenizer *t, sm_err *err) {
         {"tokenizer.ggml.eom_token_id", &t->eom, eom_names},
         {"tokenizer.ggml.unknown_token_id", &t->unk, NULL},
         {"tokenizer.ggml.padding_token_id", &t->pad, NULL},
+        {"tokenizer.ggml.seperator_token_id", &t->sep, NULL}, /* spelled so */
+        {"tokenizer.ggml.cls_token_id", &t->cls, NULL},
         {"tokenizer.ggml.fim_pre_token_id", &t->fim_pre, NULL},
         {"tokenizer.ggml.fim_suf_token_id", &t->fim_suf, NULL},
         {"tokenizer.ggml.fim_mid_token_id", &t->fim_mid, NULL},

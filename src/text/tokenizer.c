@@ -3,6 +3,7 @@
  * tokenizer.c: a tokenizer from a checkpoint's metadata; encoding and decoding.
  *
  *     text --special.c--> fragments and special tokens --pretok.c--> words --merge.c--> ids
+ *                         fragments of other kinds --wordpiece.c, unigram.c, rwkv.c, plamo.c--> ids
  *
  * Metadata is read under GGUF's keys ("tokenizer.ggml.*").  Arrays are checked here once (types, lengths), after that
  * their views are used as they lie in the mapping.
@@ -13,6 +14,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <utf8proc.h>
 
 enum { MAX_TEXT = INT32_MAX / 4 }; /* bytes of one text: offsets of its escaped form are 32 bits wide */
 
@@ -83,11 +85,71 @@ static void load_bytes(sm_tokenizer *t) {
     for (int b = 0; b < 256; b++) {
         char hex[8], one = (char)b;
         snprintf(hex, sizeof hex, "<0x%02X>", (unsigned)b);
-        bool spelled = t->kind == KIND_SPM || (t->traits & PRE_RAW);
+        bool spelled = t->kind == KIND_SPM || t->kind == KIND_PLAMO || (t->traits & PRE_RAW);
         t->byte_id[b] = spelled ? vocab_find(t, hex, 6) : SM_NO_TOKEN;
-        if (t->byte_id[b] == SM_NO_TOKEN && !(t->traits & PRE_RAW))
+        if (t->byte_id[b] == SM_NO_TOKEN && !(t->traits & PRE_RAW) && t->kind != KIND_PLAMO)
             t->byte_id[b] = vocab_find(t, &one, 1);
     }
+}
+
+/* Kinds without merges. */
+static sm_status load_other_kind(sm_tokenizer *t, sm_sv model, sm_err *err) {
+    const char *name = NULL;
+    if (sm_sv_is(model, "bert")) {
+        t->kind = KIND_WORDPIECE;
+        t->bos = 101;
+        t->unk = 100;
+        t->sep = 102;
+        t->pad = 0;
+        t->lower_case = true;
+        name = "wordpiece";
+    } else if (sm_sv_is(model, "t5")) {
+        t->kind = KIND_UNIGRAM;
+        t->eos = 1;
+        t->unk = 2;
+        t->pad = 0;
+        t->add_eos = true;
+        name = "unigram";
+    } else if (sm_sv_is(model, "rwkv")) {
+        t->kind = KIND_RWKV;
+        name = "rwkv";
+    } else if (sm_sv_is(model, "plamo2")) {
+        t->kind = KIND_PLAMO;
+        t->bos = 1;
+        t->eos = 2;
+        t->unk = 0;
+        t->pad = 3;
+        name = "plamo2";
+    } else {
+        return SM_FAIL(err, SM_UNSUPPORTED,
+                       "%s: tokenizer model %s is not supported: wanted gpt2, llama, gemma4, bert, t5, rwkv, plamo2, "
+                       "whitespace or hybriddna",
+                       t->c->path, sm_quote(model.p, model.n));
+    }
+    snprintf(t->kind_text, sizeof t->kind_text, "%s", name);
+    return SM_OK;
+}
+
+/* What the kind takes from types and spellings as the file has them, before special tokens change types. */
+static sm_status load_trie(sm_tokenizer *t, sm_err *err) {
+    if (t->kind == KIND_UNIGRAM)
+        return unigram_load(t, err);
+    if (t->kind == KIND_RWKV)
+        return rwkv_load(t, err);
+    if (t->kind == KIND_PLAMO)
+        return plamo_load(t, err);
+    if (t->kind != KIND_WORDPIECE)
+        return SM_OK;
+    size_t n = 0;
+    int32_t *ids = sm_alloc_n((size_t)t->n, sizeof *ids);
+    if (ids == NULL)
+        return SM_NOMEM(err);
+    for (int32_t id = 0; id < t->n; id++)
+        if (t->text[id].n > 0)
+            ids[n++] = id;
+    sm_status st = token_trie_make(&t->trie, t->text, ids, n, err);
+    sm_free(ids);
+    return st;
 }
 
 /* Which kind it is, with that kind's defaults. */
@@ -97,7 +159,7 @@ static sm_status load_kind(sm_tokenizer *t, sm_err *err) {
     SM_TRY(sm_meta_str(t->c, "tokenizer.ggml.pre", SM_SV("default"), &pre, err));
     if (pre.n == 0)
         pre = SM_SV("default");
-    t->bos = t->eos = t->eot = t->eom = t->unk = t->pad = SM_NO_TOKEN;
+    t->bos = t->eos = t->eot = t->eom = t->unk = t->pad = t->sep = t->cls = SM_NO_TOKEN;
     t->fim_pre = t->fim_suf = t->fim_mid = t->fim_pad = t->fim_rep = t->fim_sep = SM_NO_TOKEN;
     if (sm_sv_is(model, "llama")) {
         t->kind = KIND_SPM;
@@ -106,10 +168,14 @@ static sm_status load_kind(sm_tokenizer *t, sm_err *err) {
         t->unk = 0;
         t->space_prefix = t->add_bos = true;
         snprintf(t->kind_text, sizeof t->kind_text, "spm");
-    } else if (sm_sv_is(model, "gpt2") || sm_sv_is(model, "gemma4")) {
+    } else if (sm_sv_is(model, "gpt2") || sm_sv_is(model, "gemma4") || sm_sv_is(model, "whitespace") ||
+               sm_sv_is(model, "hybriddna")) {
         t->kind = KIND_BPE;
-        t->bos = t->eos = sm_sv_is(model, "gpt2") ? 11 : SM_NO_TOKEN;
-        pre = sm_sv_is(model, "gpt2") ? pre : SM_SV("gemma4");
+        t->bos = t->eos = sm_sv_is(model, "gemma4") ? SM_NO_TOKEN : 11;
+        pre = sm_sv_is(model, "gemma4") ? SM_SV("gemma4") : pre;
+        t->by_white = sm_sv_is(model, "whitespace");
+        t->lower_case = !sm_sv_is(pre, "whitespace");
+        t->dna = sm_sv_is(model, "hybriddna");
         SM_TRY(pretok_new(pre, &t->pre, err));
         t->traits = pretok_traits(t->pre);
         t->add_bos = (t->traits & PRE_BOS) != 0;
@@ -117,37 +183,49 @@ static sm_status load_kind(sm_tokenizer *t, sm_err *err) {
             t->bos = SM_NO_TOKEN;
         snprintf(t->kind_text, sizeof t->kind_text, "bpe (%.*s)", (int)SM_MIN(pre.n, (size_t)40), pre.p);
         SM_TRY(load_merges(t, pre, err));
-    } else if (model.n == 0) {
+    } else if (model.n == 0 || sm_sv_is(model, "none") || sm_sv_is(model, "no_vocab")) {
         SM_FAIL(err, SM_BADINPUT, "%s: no tokenizer in it ('tokenizer.ggml.model')", t->c->path);
         return sm_err_hint(err, "name one with --tokenizer");
     } else {
-        static const struct {
-            const char *model, *what;
-        } known[] = {{"t5", "Unigram"}, {"bert", "WordPiece"}, {"rwkv", "RWKV"}, {"plamo2", "PLaMo 2"}};
-        const char *what = "unknown";
-        for (size_t i = 0; i < SM_ARRAY_LEN(known); i++)
-            what = sm_sv_is(model, known[i].model) ? known[i].what : what;
-        return SM_FAIL(err, SM_UNSUPPORTED,
-                       "%s: tokenizer model %s (%s) is not supported: wanted gpt2, llama or gemma4", t->c->path,
-                       sm_quote(model.p, model.n), what);
+        return load_other_kind(t, model, err);
     }
     return SM_OK;
 }
 
+/* What is put round a text.  WordPiece always has [CLS] and [SEP], whatever the file says; RWKV nothing. */
+static void load_frame(sm_tokenizer *t) {
+    t->last = t->eos;
+    if (t->kind == KIND_WORDPIECE) {
+        if (t->cls != SM_NO_TOKEN && sm_checkpoint_meta(t->c, "tokenizer.ggml.bos_token_id") == NULL)
+            t->bos = t->cls;
+        t->last = t->sep;
+        t->add_bos = t->add_eos = true;
+    }
+    if (t->kind == KIND_RWKV)
+        t->add_bos = t->add_eos = false;
+    t->add_bos = (t->add_bos || (t->traits & PRE_ALWAYS_BOS)) && t->bos != SM_NO_TOKEN;
+    t->add_eos = t->add_eos && t->last != SM_NO_TOKEN;
+}
+
 bool sm_tokenizer_present(const sm_checkpoint *c) {
-    return sm_checkpoint_meta(c, "tokenizer.ggml.model") != NULL;
+    const sm_meta *m = sm_checkpoint_meta(c, "tokenizer.ggml.model");
+    return m != NULL && !(m->type == SM_META_STR && (sm_sv_is(m->u.s, "none") || sm_sv_is(m->u.s, "no_vocab")));
 }
 
 static sm_status load(sm_tokenizer *t, sm_err *err) {
     SM_TRY(load_kind(t, err));
     SM_TRY(load_tokens(t, err));
     load_bytes(t);
+    t->dna = t->dna && dna_load(t);
+    SM_TRY(load_trie(t, err));
     SM_TRY(special_load(t, err));
     SM_TRY(sm_meta_bool(t->c, "tokenizer.ggml.add_space_prefix", t->space_prefix, &t->space_prefix, err));
     SM_TRY(sm_meta_bool(t->c, "tokenizer.ggml.add_bos_token", t->add_bos, &t->add_bos, err));
     SM_TRY(sm_meta_bool(t->c, "tokenizer.ggml.add_eos_token", t->add_eos, &t->add_eos, err));
-    t->add_bos = (t->add_bos || (t->traits & PRE_ALWAYS_BOS)) && t->bos != SM_NO_TOKEN;
-    t->add_eos = t->add_eos && t->eos != SM_NO_TOKEN;
+    SM_TRY(sm_meta_bool(t->c, "tokenizer.ggml.remove_extra_whitespaces", false, &t->merge_spaces, err));
+    SM_TRY(sm_meta_bool(t->c, "tokenizer.ggml.normalizer.lowercase", t->lower_case, &t->lower_case, err));
+    SM_TRY(sm_meta_bool(t->c, "tokenizer.ggml.normalizer.strip_accents", t->lower_case, &t->strip_accents, err));
+    load_frame(t);
     return SM_OK;
 }
 
@@ -172,6 +250,8 @@ void sm_tokenizer_free(sm_tokenizer **t) {
     sm_free((*t)->merge_index.slots);
     sm_free((*t)->ends.v);
     special_free(&(*t)->special);
+    token_trie_free(&(*t)->trie);
+    token_trie_free(&(*t)->user);
     pretok_free(&(*t)->pre);
     sm_free(*t);
     *t = NULL;
@@ -183,6 +263,7 @@ typedef struct encoding {
     const sm_tokenizer *t;
     pretok_run *pre;
     merge_run merge;
+    lattice_run lattice;
     sm_str buf; /* a fragment with its spaces escaped */
     bool after_special;
     sm_ids *out;
@@ -207,9 +288,47 @@ static sm_status on_word(void *ctx, sm_sv word) {
     return merge_word_bpe(e->t, &e->merge, word, e->out, e->err);
 }
 
+static sm_status on_words(void *ctx, sm_sv text) {
+    encoding *e = ctx;
+    return pretok_split(e->t->pre, e->pre, text, on_word, e, e->err);
+}
+
+/* Words between white space, in lower case if the vocabulary has only that. */
+static sm_status split_white(encoding *e, sm_sv text) {
+    sm_str_clear(&e->buf);
+    for (size_t i = 0; i <= text.n;) {
+        uint32_t c = ' ';
+        char utf8[4];
+        i += i < text.n ? (size_t)sm_utf8_decode(text.p + i, text.n - i, &c) : 1;
+        if (!text_is_white(c)) {
+            c = e->t->lower_case ? (uint32_t)utf8proc_tolower((utf8proc_int32_t)c) : c;
+            sm_str_add(&e->buf, utf8, (size_t)sm_utf8_encode(c, utf8));
+        } else if (e->buf.n > 0) {
+            if (!sm_str_ok(&e->buf))
+                return SM_NOMEM(e->err);
+            SM_TRY(on_words(e, (sm_sv){e->buf.p, e->buf.n}));
+            sm_str_clear(&e->buf);
+        }
+    }
+    return sm_str_ok(&e->buf) ? SM_OK : SM_NOMEM(e->err);
+}
+
 static sm_status on_text(void *ctx, sm_sv text) {
     encoding *e = ctx;
     const sm_tokenizer *t = e->t;
+    switch (t->kind) {
+    case KIND_WORDPIECE:
+        return wordpiece_encode(t, &e->merge, text, e->out, e->err);
+    case KIND_UNIGRAM:
+        return unigram_encode(t, &e->lattice, text, e->out, e->err);
+    case KIND_RWKV:
+        return rwkv_encode(t, text, e->out, e->err);
+    case KIND_PLAMO:
+        return plamo_encode(t, text, e->out, e->err);
+    case KIND_BPE:
+    case KIND_SPM:
+        break;
+    }
     if (t->kind == KIND_SPM || (t->traits & PRE_ESCAPE)) {
         sm_str_clear(&e->buf);
         if (t->kind == KIND_SPM && t->space_prefix && e->after_special)
@@ -222,7 +341,9 @@ static sm_status on_text(void *ctx, sm_sv text) {
     e->after_special = false;
     if (t->kind == KIND_SPM)
         return merge_text_spm(t, &e->merge, text, e->out, e->err);
-    return pretok_split(t->pre, e->pre, text, on_word, e, e->err);
+    if (t->by_white)
+        return split_white(e, text);
+    return t->dna ? dna_split(t, text, on_words, e, e->out, e->err) : on_words(e, text);
 }
 
 sm_status sm_tokenizer_encode(const sm_tokenizer *t, sm_sv text, unsigned flags, sm_ids *out, sm_err *err) {
@@ -243,10 +364,12 @@ sm_status sm_tokenizer_encode(const sm_tokenizer *t, sm_sv text, unsigned flags,
         SM_TRY_DONE(push(&e, t->bos));
     SM_TRY_DONE(special_split(t, text, (flags & SM_ENC_SPECIAL) != 0, &sink, err));
     if ((flags & SM_ENC_BOS) && t->add_eos)
-        SM_TRY_DONE(push(&e, t->eos));
+        SM_TRY_DONE(push(&e, t->last));
 done:
     pretok_run_free(&e.pre);
     merge_run_free(&e.merge);
+    sm_free(e.lattice.v);
+    sm_str_free(&e.lattice.buf);
     sm_str_free(&e.buf);
     return st;
 }
@@ -292,25 +415,36 @@ static void decode_hex(sm_sv s, sm_str *out) {
         sm_str_addc(out, (char)(hi * 16 + lo));
 }
 
+bool token_puts_space_first(const sm_tokenizer *t) {
+    return t->kind == KIND_WORDPIECE || (t->space_prefix && t->kind != KIND_RWKV && t->kind != KIND_PLAMO);
+}
+
 void token_piece(const sm_tokenizer *t, int32_t id, unsigned flags, sm_str *out) {
     uint8_t attr = t->attr[id];
-    sm_sv s = t->text[id];
+    sm_sv s = dna_text(t, id);
     if ((attr & (ATTR_CONTROL | ATTR_UNKNOWN)) && !(flags & SM_DEC_SPECIAL))
         return;
-    if (attr & (ATTR_CONTROL | ATTR_UNKNOWN | ATTR_USER))
+    if (t->kind == KIND_RWKV)
+        rwkv_unescape(s, out);
+    else if (t->kind == KIND_PLAMO && !(attr & ATTR_BYTE))
         sm_str_add(out, s.p, s.n);
-    else if ((attr & ATTR_NORMAL) && (t->kind == KIND_SPM || (t->traits & PRE_ESCAPE)))
+    else if (attr & (ATTR_CONTROL | ATTR_UNKNOWN | ATTR_USER))
+        sm_str_add(out, s.p, s.n);
+    else if ((attr & ATTR_NORMAL) && (t->kind != KIND_BPE || (t->traits & PRE_ESCAPE)))
         unescape_spaces(s, out);
+    else if ((attr & ATTR_NORMAL) && (t->traits & PRE_RAW))
+        sm_str_add(out, s.p, s.n);
     else if (attr & ATTR_NORMAL)
         decode_bytes(s, out);
     else if (attr & ATTR_BYTE)
         decode_hex(s, out);
 }
 
-sm_status sm_tokenizer_decode(const sm_tokenizer *t, const int32_t *ids, size_t n, unsigned flags, sm_str *out,
-                              sm_err *err) {
+/* Joins pieces; the first space goes where encoding had put one there. */
+static sm_status decode_pieces(const sm_tokenizer *t, const int32_t *ids, size_t n, unsigned flags, sm_str *out,
+                               sm_err *err) {
     size_t from = out->n;
-    bool strip = t->space_prefix && !(flags & SM_DEC_PIECE);
+    bool strip = token_puts_space_first(t) && !(flags & SM_DEC_PIECE);
     for (size_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= t->n)
             return SM_FAIL(err, SM_BADINPUT, "token %zu: id %d is not in the vocabulary of %d tokens", i, (int)ids[i],
@@ -318,13 +452,25 @@ sm_status sm_tokenizer_decode(const sm_tokenizer *t, const int32_t *ids, size_t 
         token_piece(t, ids[i], flags, out);
         if (strip && out->n > from) {
             strip = false;
-            if (out->p[from] == ' ') {
-                memmove(out->p + from, out->p + from + 1, out->n - from);
-                out->n--;
-            }
+            detok_drop_space(out, from);
         }
     }
     return sm_str_ok(out) ? SM_OK : SM_NOMEM(err);
+}
+
+sm_status sm_tokenizer_decode(const sm_tokenizer *t, const int32_t *ids, size_t n, unsigned flags, sm_str *out,
+                              sm_err *err) {
+    if (t->kind != KIND_WORDPIECE || (flags & SM_DEC_PIECE))
+        return decode_pieces(t, ids, n, flags, out, err);
+    sm_str s = SM_STR_INIT;
+    size_t from = out->n;
+    sm_status st = decode_pieces(t, ids, n, flags | SM_DEC_PIECE, &s, err);
+    if (st == SM_OK) {
+        detok_clean(sm_str_z(&s), s.n, out);
+        detok_drop_space(out, from);
+    }
+    sm_str_free(&s);
+    return st == SM_OK && !sm_str_ok(out) ? SM_NOMEM(err) : st;
 }
 
 /* ---- questions ----------------------------------------------------------------------------------------------- */

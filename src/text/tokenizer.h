@@ -3,7 +3,9 @@
  * tokenizer.h: text to token ids and back, as a checkpoint's vocabulary says.
  *
  * Kinds: byte-level BPE ("gpt2"; the pre-tokenizer that tokenizer.ggml.pre names is a row of pretokenizers.def), BPE
- * over raw UTF-8 with merges ("gemma4", and "gpt2" with such a pre-tokenizer), SentencePiece BPE by scores ("llama").
+ * over raw UTF-8 with merges ("gemma4", "whitespace", and "gpt2" with such a pre-tokenizer), BPE with stretches of DNA
+ * ("hybriddna"), SentencePiece BPE by scores ("llama"), SentencePiece Unigram ("t5"), WordPiece ("bert"), RWKV's World
+ * ("rwkv"), PLaMo 2 ("plamo2").
  * Others are refused with their names.  Ids are those of llama.cpp, its partition at special tokens included.
  *
  * Ownership: the tokenizer borrows all strings from the checkpoint, which must outlive it; of its own it holds the
@@ -53,7 +55,9 @@ enum {
     SM_DEC_SPECIAL = 1, /* control tokens appear as their text; without it they are left out */
     SM_DEC_PIECE = 2,   /* a piece from the middle: the space that encoding put before the text stays */
 };
-/* Appends the bytes of ids to *out (a cut-off character stays cut off).  SM_BADINPUT for an id out of range. */
+/* Appends the bytes of ids to *out (a cut-off character stays cut off).  SM_BADINPUT for an id out of range.
+ * WordPiece's tokens put a space before each word and mark; before punctuation and contractions it goes, as llama.cpp
+ * has it, except in a SM_DEC_PIECE. */
 sm_status sm_tokenizer_decode(const sm_tokenizer *t, const int32_t *ids, size_t n, unsigned flags, sm_str *out,
                               sm_err *err);
 

@@ -7,7 +7,13 @@
  *     special.c     which tokens are special, which end generation, cutting text at them
  *     pretok.c      pre-tokenizers: fragments to words
  *     merge.c       words to ids: BPE by merges, BPE by scores
- *     detok.c       streams
+ *     token_trie.c  which tokens begin at a place: for the four below
+ *     wordpiece.c   BERT
+ *     unigram.c     SentencePiece's Unigram
+ *     rwkv.c        RWKV's World
+ *     plamo.c       PLaMo 2
+ *     dna.c         BPE with stretches of DNA
+ *     detok.c       streams; spaces round WordPiece's punctuation
  */
 #ifndef SM_TOKENIZER_INT_H
 #define SM_TOKENIZER_INT_H
@@ -73,7 +79,27 @@ typedef struct special_set {
     uint32_t first[256]; /* the root's children by byte */
 } special_set;
 
-typedef enum tokenizer_kind { KIND_BPE, KIND_SPM } tokenizer_kind;
+/* Which tokens begin at a place of a text.  Node 0 is the root. */
+typedef struct token_node {
+    uint32_t first; /* child; the others follow */
+    int32_t id;     /* of the token that ends here, or SM_NO_TOKEN */
+    uint16_t kids;
+} token_node;
+
+typedef struct token_trie {
+    token_node *nodes;  /* NULL: no tokens */
+    uint8_t *bytes;     /* that lead to each node */
+    uint32_t root[256]; /* the root's children by byte; 0: none */
+    size_t longest;     /* token, in bytes */
+} token_trie;
+
+/* A Unigram vocabulary's replacements of characters (unigram.c has the layout); borrowed from the file. */
+typedef struct char_map {
+    const char *units, *texts;
+    size_t n_units, n_texts;
+} char_map;
+
+typedef enum tokenizer_kind { KIND_BPE, KIND_SPM, KIND_WORDPIECE, KIND_UNIGRAM, KIND_RWKV, KIND_PLAMO } tokenizer_kind;
 
 struct sm_tokenizer {
     const sm_checkpoint *c;
@@ -81,6 +107,8 @@ struct sm_tokenizer {
     char kind_text[64];
     unsigned traits; /* PRE_* */
     bool space_prefix, add_bos, add_eos;
+    bool lower_case, strip_accents; /* WordPiece; BPE of words between white space: lower_case */
+    bool merge_spaces;              /* Unigram: runs of spaces become one, those at the ends go */
 
     const sm_sv *text; /* borrowed, n of them */
     int32_t n;
@@ -94,7 +122,17 @@ struct sm_tokenizer {
     pretok *pre;
     int32_t byte_id[256]; /* spelled <0xHH>, else the byte itself (raw BPE: none), else SM_NO_TOKEN */
 
-    int32_t bos, eos, eot, eom, unk, pad;
+    bool by_white; /* BPE: white space separates words and goes */
+    bool dna;      /* BPE: dna.c; these three are tokens then */
+    int32_t dna_open, dna_close, dna_unknown;
+
+    token_trie trie; /* of the kinds that have no merges */
+    token_trie user; /* Unigram: of user-defined tokens */
+    char_map map;
+    float unknown_score; /* Unigram */
+
+    int32_t bos, eos, eot, eom, unk, pad, sep, cls;
+    int32_t last; /* what add_eos adds: sep of WordPiece, else eos */
     int32_t fim_pre, fim_suf, fim_mid, fim_pad, fim_rep, fim_sep;
     struct {
         int32_t *v;
@@ -152,7 +190,63 @@ sm_status merge_word_bpe(const sm_tokenizer *t, merge_run *r, sm_sv word, sm_ids
 sm_status merge_text_spm(const sm_tokenizer *t, merge_run *r, sm_sv text, sm_ids *out, sm_err *err);
 void merge_escape_spaces(sm_sv text, sm_str *out);
 
+/* token_trie.c */
+/* Of the tokens `ids` (each below 2^31), spelled text[id], not empty.  *x is zeroed before. */
+sm_status token_trie_make(token_trie *x, const sm_sv *text, const int32_t *ids, size_t n, sm_err *err);
+void token_trie_free(token_trie *x); /* safe on a zeroed one */
+/* The node that byte leads to; 0 for none. */
+static inline uint32_t token_trie_step(const token_trie *x, uint32_t node, uint8_t byte) {
+    if (node == 0)
+        return x->root[byte];
+    const token_node *v = &x->nodes[node];
+    for (uint32_t k = v->first; k < v->first + v->kids; k++)
+        if (x->bytes[k] == byte)
+            return k;
+    return 0;
+}
+/* The longest token at the beginning of p[0..n), or SM_NO_TOKEN. */
+int32_t token_trie_longest(const token_trie *x, const char *p, size_t n, size_t *len);
+
+/* wordpiece.c; the load functions of these kinds are called once tokens and types are there. */
+sm_status wordpiece_encode(const sm_tokenizer *t, merge_run *r, sm_sv text, sm_ids *out, sm_err *err);
+bool text_is_white(uint32_t cp);
+
+/* unigram.c */
+typedef struct lattice_step {
+    double score;  /* of the best way to this place */
+    int32_t id;    /* its last token; SM_NO_TOKEN: unknown, and the vocabulary has no token for that */
+    uint32_t from; /* where that token begins */
+} lattice_step;
+typedef struct lattice_run {
+    lattice_step *v;
+    size_t cap;
+    sm_str buf; /* normalised text */
+} lattice_run;
+sm_status unigram_load(sm_tokenizer *t, sm_err *err);
+sm_status unigram_encode(const sm_tokenizer *t, lattice_run *l, sm_sv text, sm_ids *out, sm_err *err);
+
+/* rwkv.c */
+sm_status rwkv_load(sm_tokenizer *t, sm_err *err);
+sm_status rwkv_encode(const sm_tokenizer *t, sm_sv text, sm_ids *out, sm_err *err);
+void rwkv_unescape(sm_sv s, sm_str *out);
+
+/* plamo.c */
+sm_status plamo_load(sm_tokenizer *t, sm_err *err);
+sm_status plamo_encode(const sm_tokenizer *t, sm_sv text, sm_ids *out, sm_err *err);
+
+/* dna.c */
+bool dna_load(sm_tokenizer *t);                    /* false when the vocabulary has no DNA: plain BPE */
+sm_sv dna_text(const sm_tokenizer *t, int32_t id); /* a token's spelling as it is printed */
+/* Calls words() for what is not DNA. */
+sm_status dna_split(const sm_tokenizer *t, sm_sv text, sm_status (*words)(void *ctx, sm_sv text), void *ctx,
+                    sm_ids *out, sm_err *err);
+
+/* detok.c: WordPiece's text without the spaces that its tokens put before punctuation and contractions. */
+void detok_clean(const char *p, size_t n, sm_str *out);
+void detok_drop_space(sm_str *s, size_t from); /* the one at s->p[from], if it is one */
 /* tokenizer.c: bytes of one token, as sm_tokenizer_decode gives them in the middle of a text. */
 void token_piece(const sm_tokenizer *t, int32_t id, unsigned flags, sm_str *out);
+/* Encoding puts a space before the text, which decoding takes away again. */
+bool token_puts_space_first(const sm_tokenizer *t);
 
 #endif

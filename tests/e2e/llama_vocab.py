@@ -33,6 +33,8 @@ _lib.llama_tokenize.argtypes = [
     ctypes.c_bool]
 _lib.llama_token_to_piece.argtypes = [
     ctypes.c_void_p, ctypes.c_int32, ctypes.c_char_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_bool]
+_lib.llama_detokenize.argtypes = [
+    ctypes.c_void_p, ctypes.POINTER(ctypes.c_int32), ctypes.c_int32, ctypes.c_char_p, ctypes.c_int32, ctypes.c_bool, ctypes.c_bool]
 _lib.llama_vocab_is_eog.argtypes = [ctypes.c_void_p, ctypes.c_int32]
 _lib.llama_vocab_is_eog.restype = ctypes.c_bool
 _lib.llama_vocab_n_tokens.argtypes = [ctypes.c_void_p]
@@ -72,6 +74,12 @@ class Vocab:
     def piece(self, i, special=True):
         buf = ctypes.create_string_buffer(1024)
         n = _lib.llama_token_to_piece(self.vocab, i, buf, 1024, 0, special)
+        assert n >= 0
+        return buf.raw[:n]
+
+    def detokenize(self, ids, special=True):
+        array, buf = (ctypes.c_int32 * len(ids))(*ids), ctypes.create_string_buffer(64 * len(ids) + 64)
+        n = _lib.llama_detokenize(self.vocab, array, len(ids), buf, len(buf), False, special)
         assert n >= 0
         return buf.raw[:n]
 

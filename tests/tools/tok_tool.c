@@ -4,7 +4,9 @@
  *
  *     tok_tool MODEL encode [bos] [special]    texts on stdin, each "LENGTH\n" and its bytes; ids on stdout, a line a text
  *     tok_tool MODEL decode [special]          ids on stdin, a line a text; texts on stdout, "LENGTH\n" and bytes
+ *     tok_tool MODEL pieces [special]          the same, as pieces from the middle of a text
  *     tok_tool MODEL stream [special]          the same through the streaming detokenizer
+ *     tok_tool MODEL reply                     the same through a reply's text
  *     tok_tool MODEL info                      kind, counts, roles, end tokens, one a line
  *     tok_tool MODEL time FILE                 load and encode times, allocations
  */
@@ -15,6 +17,7 @@
 
 #include "base/files.h"
 #include "base/log.h"
+#include "engine/reply.h"
 #include "format/gguf.h"
 #include "text/tokenizer.h"
 
@@ -44,10 +47,25 @@ static sm_status encode(const sm_tokenizer *t, unsigned flags, sm_err *err) {
     return SM_OK;
 }
 
-static sm_status decode_line(const sm_tokenizer *t, const sm_ids *ids, bool stream, unsigned flags, sm_err *err) {
+static sm_status reply(const sm_tokenizer *t, const sm_ids *ids, sm_str *s, sm_err *err) {
+    sm_reply *r;
+    bool stopped;
+    SM_TRY(sm_reply_new(t, NULL, 0, &r, err));
+    sm_status st = SM_OK;
+    for (size_t i = 0; i < ids->n && st == SM_OK; i++)
+        st = sm_reply_push(r, ids->v[i], s, &stopped, err);
+    if (st == SM_OK)
+        st = sm_reply_finish(r, s, err);
+    sm_reply_free(&r);
+    return st;
+}
+
+static sm_status decode_line(const sm_tokenizer *t, const sm_ids *ids, char how, unsigned flags, sm_err *err) {
     sm_str s = SM_STR_INIT;
     sm_status st = SM_OK;
-    if (stream) {
+    if (how == 'r') {
+        st = reply(t, ids, &s, err);
+    } else if (how == 's') {
         sm_detok *d;
         SM_TRY(sm_detok_new(t, flags, &d, err));
         for (size_t i = 0; i < ids->n && st == SM_OK; i++)
@@ -66,7 +84,7 @@ static sm_status decode_line(const sm_tokenizer *t, const sm_ids *ids, bool stre
     return st;
 }
 
-static sm_status decode(const sm_tokenizer *t, bool stream, unsigned flags, sm_err *err) {
+static sm_status decode(const sm_tokenizer *t, char how, unsigned flags, sm_err *err) {
     char *line = NULL;
     size_t cap = 0;
     sm_status st = SM_OK;
@@ -78,7 +96,7 @@ static sm_status decode(const sm_tokenizer *t, bool stream, unsigned flags, sm_e
                 return SM_NOMEM(err);
             ids.v[ids.n++] = (int32_t)v;
         }
-        st = decode_line(t, &ids, stream, flags, err);
+        st = decode_line(t, &ids, how, flags, err);
         sm_ids_free(&ids);
     }
     free(line);
@@ -120,8 +138,10 @@ static sm_status work(int argc, char **argv, sm_err *err) {
     int64_t us = sm_now_us() - t0;
     if (st == SM_OK && strcmp(argv[2], "encode") == 0)
         st = encode(t, enc, err);
-    else if (st == SM_OK && (strcmp(argv[2], "decode") == 0 || strcmp(argv[2], "stream") == 0))
-        st = decode(t, argv[2][0] == 's', special ? SM_DEC_SPECIAL : 0, err);
+    else if (st == SM_OK && strcmp(argv[2], "pieces") == 0)
+        st = decode(t, 'p', SM_DEC_PIECE | (special ? SM_DEC_SPECIAL : 0), err);
+    else if (st == SM_OK && (strcmp(argv[2], "decode") == 0 || argv[2][0] == 's' || argv[2][0] == 'r'))
+        st = decode(t, argv[2][0], special ? SM_DEC_SPECIAL : 0, err);
     else if (st == SM_OK && strcmp(argv[2], "info") == 0)
         info(t);
     else if (st == SM_OK && strcmp(argv[2], "time") == 0 && argc > 3) {
@@ -136,7 +156,7 @@ static sm_status work(int argc, char **argv, sm_err *err) {
 int main(int argc, char **argv) {
     sm_err err = {0};
     if (argc < 3) {
-        fprintf(stderr, "usage: tok_tool MODEL encode|decode|stream|info|time ..\n");
+        fprintf(stderr, "usage: tok_tool MODEL encode|decode|pieces|stream|reply|info|time ..\n");
         return 2;
     }
     sm_status st = work(argc, argv, &err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "small_vocab.h"
 #include "sweep.h"
-#include "text/tokenizer.h"
+#include "text/tokenizer_int.h"
 
 typedef struct fixture {
     small_vocab v;
@@ -12,6 +12,15 @@ typedef struct fixture {
 static void open_with(fixture *f, const char *pre) {
     sm_err err = {0};
     f->c = small_checkpoint(&f->v, pre);
+    assert_non_null(f->c);
+    assert_int_equal(sm_checkpoint_index(f->c, &err), SM_OK);
+    if (sm_tokenizer_new(f->c, &f->t, &err) != SM_OK)
+        fail_msg("%s", err.msg);
+}
+
+static void open_kind(fixture *f, const char *model) {
+    sm_err err = {0};
+    f->c = small_checkpoint_of(&f->v, model);
     assert_non_null(f->c);
     assert_int_equal(sm_checkpoint_index(f->c, &err), SM_OK);
     if (sm_tokenizer_new(f->c, &f->t, &err) != SM_OK)
@@ -126,6 +135,139 @@ static void whole_words_come_before_merges(void **state) {
     close_all(&f);
 }
 
+static void wordpiece_takes_the_longest_tokens(void **state) {
+    fixture f = {0};
+    (void)state;
+    open_kind(&f, "bert");
+    assert_string_equal(sm_tokenizer_kind(f.t), "wordpiece");
+    CHECK_IDS(&f, "", SM_ENC_BOS, 1, 2);
+    CHECK_IDS(&f, "abc", SM_ENC_BOS, 1, SMALL_SPACE_A, SMALL_B, SMALL_C, 2);
+    CHECK_IDS(&f, " BAbC\tb ", 0, SMALL_SPACE, SMALL_B, SMALL_ABC, SMALL_SPACE, SMALL_B);
+    CHECK_IDS(&f, "a b<s>", SM_ENC_SPECIAL, SMALL_SPACE_A, SMALL_SPACE, SMALL_B, 1);
+    /* accents and controls go; a word with something that is no token is unknown as a whole */
+    CHECK_IDS(&f, "\xc3\xa1\xcc\x81\x01 c", 0, SMALL_SPACE_A, SMALL_SPACE, SMALL_C);
+    CHECK_IDS(&f, "abx a", 0, 0, SMALL_SPACE_A);
+    CHECK_IDS(&f,
+              "a,\xe4\xb8\x80"
+              "b",
+              0, SMALL_SPACE_A, 0, 0, SMALL_SPACE, SMALL_B);
+    CHECK_TEXT(&f, "a b", 0, 1, SMALL_SPACE_A, SMALL_SPACE, SMALL_B, 2);
+    CHECK_TEXT(&f, "<s> a", SM_DEC_SPECIAL, 1, SMALL_SPACE_A);
+    close_all(&f);
+}
+
+static void wordpiece_puts_punctuation_back(void **state) {
+    static const char *const cases[][2] = {
+        {" a , b .", "a, b."},
+        {" a ' s b", "a's b"},
+        {" it ' re b", "it're b"},
+        {" it 'll", "it 'll"},
+        {" a ' b ' c", "a'b'c"},
+        {" ' '  ' a", "'' 'a"},
+        {" .", "."},
+        {" you 've 'd", "you've 'd"},
+        {" a  . ' ! '", "a . '! '"},
+        {"", ""},
+        {" ", ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < SM_ARRAY_LEN(cases); i++) {
+        sm_str s = SM_STR_INIT;
+        detok_clean(cases[i][0], strlen(cases[i][0]), &s);
+        detok_drop_space(&s, 0);
+        assert_string_equal(sm_str_z(&s), cases[i][1]);
+        sm_str_free(&s);
+    }
+}
+
+static void unigram_takes_the_best_sum(void **state) {
+    fixture f = {0};
+    (void)state;
+    open_kind(&f, "t5");
+    assert_string_equal(sm_tokenizer_kind(f.t), "unigram");
+    CHECK_IDS(&f, "", SM_ENC_BOS, 2);
+    CHECK_IDS(&f, "abc", SM_ENC_BOS, SMALL_SPACE, SMALL_ABC, 2);
+    CHECK_IDS(&f, "a ab  abc ", 0, SMALL_SPACE_A, SMALL_SPACE, SMALL_AB, SMALL_SPACE, SMALL_ABC);
+    /* the map makes a of A; unknown characters in a row are one */
+    CHECK_IDS(&f, "Ab", 0, SMALL_SPACE, SMALL_AB);
+    CHECK_IDS(&f, "axyzb \xe4\xb8\x80", 0, SMALL_SPACE_A, 0, SMALL_B, SMALL_SPACE, 0);
+    CHECK_IDS(&f, "  ", 0);
+    CHECK_TEXT(&f, "a ab", 0, SMALL_SPACE_A, SMALL_SPACE, SMALL_AB);
+    close_all(&f);
+}
+
+static void malformed_maps_are_refused(void **state) {
+    fixture f = {0};
+    sm_err err = {0};
+    sm_ids ids = {0};
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        f.c = small_checkpoint_of(&f.v, "t5");
+        sm_meta *m = &f.c->meta[f.c->n_meta - 1];
+        const uint32_t beyond = 1u << 31 | 77, all = SMALL_MAP_BYTES;
+        if (i == 0)
+            m->u.a.n = 3;
+        else if (i == 1)
+            memcpy(f.v.map, &all, 4);
+        else if (i == 2)
+            m->u.a.n--;
+        else
+            memcpy(f.v.map + 4 + 0x100 * 4, &beyond, 4);
+        assert_int_equal(sm_checkpoint_index(f.c, NULL), SM_OK);
+        sm_status st = sm_tokenizer_new(f.c, &f.t, &err);
+        if (i == 3) {
+            assert_int_equal(st, SM_OK);
+            st = sm_tokenizer_encode(f.t, SM_SV("A"), 0, &ids, &err);
+        }
+        assert_int_equal(st, SM_BADINPUT);
+        assert_non_null(strstr(err.msg, "precompiled_charsmap"));
+        close_all(&f);
+    }
+    sm_ids_free(&ids);
+}
+
+static void rwkv_takes_the_longest_token(void **state) {
+    fixture f = {0};
+    (void)state;
+    open_kind(&f, "rwkv");
+    assert_string_equal(sm_tokenizer_kind(f.t), "rwkv");
+    CHECK_IDS(&f, "abcab \xc3\xa9\xc3\xaa", SM_ENC_BOS, SMALL_ABC, SMALL_AB, SMALL_BYTE(' '), SMALL_E, SMALL_BYTE(0xc3),
+              SMALL_BYTE(0xaa));
+    CHECK_TEXT(&f, "abc\n\xc3\xaa", 0, SMALL_ABC, SMALL_BYTE('\n'), SMALL_BYTE(0xc3), SMALL_BYTE(0xaa));
+    close_all(&f);
+}
+
+static void plamo_takes_the_cheapest_cut(void **state) {
+    fixture f = {0};
+    sm_err err = {0};
+    (void)state;
+    open_kind(&f, "plamo2");
+    assert_string_equal(sm_tokenizer_kind(f.t), "plamo2");
+    CHECK_IDS(&f, "abcb\xc3\xaa", 0, SMALL_ABC, SMALL_B, SMALL_BYTE(0xc3), SMALL_BYTE(0xaa));
+    CHECK_IDS(&f,
+              "\xef\xbb\xbf"
+              "a",
+              0, SMALL_A);
+    CHECK_TEXT(&f, "abc\xc3\xaa", 0, SMALL_ABC, SMALL_BYTE(0xc3), SMALL_BYTE(0xaa));
+    close_all(&f);
+    f.c = small_checkpoint_of(&f.v, "plamo2");
+    f.v.types[SMALL_BYTE(7)] = 1;
+    assert_int_equal(sm_checkpoint_index(f.c, NULL), SM_OK);
+    assert_int_equal(sm_tokenizer_new(f.c, &f.t, &err), SM_BADINPUT);
+    assert_non_null(strstr(err.msg, "<0x07>"));
+    close_all(&f);
+}
+
+static void vocabularies_without_tokens_are_absent(void **state) {
+    fixture f = {0};
+    (void)state;
+    f.c = small_checkpoint(&f.v, NULL);
+    f.v.meta[0].u.s = SM_SV("none");
+    assert_int_equal(sm_checkpoint_index(f.c, NULL), SM_OK);
+    assert_false(sm_tokenizer_present(f.c));
+    close_all(&f);
+}
+
 static void end_tokens_go_by_name_and_id(void **state) {
     fixture f = {0};
     size_t n;
@@ -218,8 +360,7 @@ static void refused(small_vocab *v, sm_checkpoint **c, sm_status want, const cha
 }
 
 static void unknown_kinds_are_refused_by_name(void **state) {
-    static const char *const kinds[][2] = {
-        {"t5", "Unigram"}, {"bert", "WordPiece"}, {"rwkv", "RWKV"}, {"new", "\"new\""}};
+    static const char *const kinds[][2] = {{"test", "\"test\""}, {"new", "\"new\""}};
     small_vocab v;
     (void)state;
     sm_checkpoint *c = small_checkpoint(&v, "my-own");
@@ -297,11 +438,11 @@ static bool all_of_it(void *ctx) {
 }
 
 static void out_of_memory_is_an_error(void **state) {
-    static const char *const pres[] = {"smollm", "gemma4", NULL};
+    static const char *const pres[] = {"smollm", "gemma4", NULL, "bert", "t5", "rwkv", "plamo2"};
     (void)state;
     for (size_t i = 0; i < SM_ARRAY_LEN(pres); i++) {
         fixture f = {0};
-        f.c = small_checkpoint(&f.v, pres[i]);
+        f.c = i < 3 ? small_checkpoint(&f.v, pres[i]) : small_checkpoint_of(&f.v, pres[i]);
         assert_int_equal(sm_checkpoint_index(f.c, NULL), SM_OK);
         assert_true(sweep(all_of_it, &f) > 10);
         sm_checkpoint_free(&f.c);
@@ -316,6 +457,13 @@ int main(void) {
         cmocka_unit_test(many_special_tokens_in_a_row),
         cmocka_unit_test(merges_decide_in_words),
         cmocka_unit_test(whole_words_come_before_merges),
+        cmocka_unit_test(wordpiece_takes_the_longest_tokens),
+        cmocka_unit_test(wordpiece_puts_punctuation_back),
+        cmocka_unit_test(unigram_takes_the_best_sum),
+        cmocka_unit_test(malformed_maps_are_refused),
+        cmocka_unit_test(rwkv_takes_the_longest_token),
+        cmocka_unit_test(plamo_takes_the_cheapest_cut),
+        cmocka_unit_test(vocabularies_without_tokens_are_absent),
         cmocka_unit_test(end_tokens_go_by_name_and_id),
         cmocka_unit_test(control_tokens_print_when_asked),
         cmocka_unit_test(invalid_text_is_named_by_offset),
