@@ -207,8 +207,8 @@ smelt_status smelt_session_sync(smelt_session *s, const int32_t *ids, size_t n, 
 /* Other sampling, seed, limits, stop texts and logprobs for the replies that follow; the stop texts are borrowed again.
  * Backend, threads and context stay what they are.  Between replies only.  On failure nothing changes. */
 smelt_status smelt_session_configure(smelt_session *s, const smelt_session_options *o, smelt_error *err);
-/* Other sampling from the next token on; NULL: the model's defaults.  What p points to is copied.  SMELT_USAGE, and nothing
- * changes, when a value is out of its range. */
+/* Other sampling from the next token on; NULL: the model's defaults.  What p points to is copied.  Draws go on where
+ * they are, or begin anew when the seed is another.  SMELT_USAGE, and nothing changes, when a value is out of its range. */
 smelt_status smelt_session_set_sampling(smelt_session *s, const smelt_sampling *p, smelt_error *err);
 /* Chooses the next token.  Texts and lists live until the next call. */
 smelt_status smelt_session_next(smelt_session *s, smelt_token *out, smelt_error *err);

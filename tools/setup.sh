@@ -32,7 +32,8 @@ jansson libjansson-dev jansson
 libpcre2-8 libpcre2-dev pcre2
 libutf8proc libutf8proc-dev utf8proc
 libsodium libsodium-dev libsodium
-libzip libzip-dev libzip"
+libzip libzip-dev libzip
+libedit libedit-dev -"
 libs_test="cmocka libcmocka-dev cmocka"
 
 tools=$tools_build
@@ -45,6 +46,7 @@ $libs_test"
 fi
 
 have_lib() {
+    [ "$1$(uname)" != libeditDarwin ] || return 0 # part of the system there, without a pkg-config file
     pkg-config --exists "$1" 2>/dev/null
 }
 

@@ -315,7 +315,8 @@ smelt_status smelt_session_set_sampling(smelt_session *s, const smelt_sampling *
     translate(s, given, &p);
     sm_status st = sm_sampler_new(&p, sm_engine_vocab(s->e), s->m->l->tok, &fresh, &e);
     if (st == SM_OK) {
-        sm_sampler_carry(fresh, s->sampler);
+        if (p.seed == s->seed) /* draws go on; another seed begins its own */
+            sm_sampler_carry(fresh, s->sampler);
         sm_sampler_free(&s->sampler);
         s->sampler = fresh;
         s->seed = p.seed;

@@ -2,8 +2,8 @@
  *
  * knobs.c: settings for developers, from the environment.
  *
- * The table is knobs.def and this is the only getenv of the program.  A variable that is set but empty counts as not
- * set.  Values are borrowed from the environment, which smelt never changes.  Threads: any.
+ * The table is knobs.def; nothing else reads the environment but env.c, for what all programs share.  A variable that is
+ * set but empty counts as not set.  Values are borrowed from the environment, which smelt never changes.  Threads: any.
  */
 #include <errno.h>
 #include <limits.h>
@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/mem.h"
+#include "base/str.h"
 
 extern char **environ;
 
@@ -56,36 +56,12 @@ static bool is_known(const char *name) {
     return is_of_scripts(name);
 }
 
-/* Letters to insert, leave out or replace (Levenshtein); names longer than 63 count as far. */
-static int distance(const char *a, const char *b) {
-    int row[64], n = (int)strlen(b);
-    if (n > 63)
-        return INT_MAX;
-    for (int j = 0; j <= n; j++)
-        row[j] = j;
-    for (int i = 0; a[i]; i++) {
-        int diagonal = row[0];
-        row[0] = i + 1;
-        for (int j = 0; j < n; j++) {
-            int replace = diagonal + (a[i] != b[j]);
-            diagonal = row[j + 1];
-            row[j + 1] = SM_MIN(replace, SM_MIN(row[j], diagonal) + 1);
-        }
-    }
-    return row[n];
-}
-
 static const char *nearest_name(const char *name) {
-    const char *best = NULL;
-    int least = SM_MAX((int)strlen(name + 6) / 2, 1); /* more letters off is another word */
-    for (int k = 0; k < SM_KNOB_COUNT_; k++) {
-        int d = distance(name, rows[k].name);
-        if (d <= least) {
-            least = d - 1;
-            best = rows[k].name;
-        }
-    }
-    return best;
+    const char *ends[SM_KNOB_COUNT_];
+    for (int k = 0; k < SM_KNOB_COUNT_; k++)
+        ends[k] = rows[k].name + 6; /* they all begin alike */
+    const char *best = sm_nearest(name + 6, ends, SM_KNOB_COUNT_);
+    return best ? best - 6 : NULL;
 }
 
 bool sm_knob_stranger(int i, char *name, size_t cap, const char **nearest) {

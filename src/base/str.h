@@ -46,6 +46,14 @@ size_t sm_utf8_valid(const char *p, size_t n);
  * bytes through that can never become valid.  For streaming. */
 size_t sm_utf8_complete(const char *p, size_t n);
 
+/* Appends text as a terminal may be shown it: control characters but \n and \t are spelled out (^[), bytes that are not
+ * UTF-8 become U+FFFD. */
+void sm_str_add_shown(sm_str *s, const char *p, size_t n);
+
+/* Of n names the one most like `word` (letters to insert, leave out or replace); NULL when at least half of them would
+ * have to change. */
+const char *sm_nearest(const char *word, const char *const *names, size_t n);
+
 /* Printable, quoted, escaped form of untrusted bytes for error messages; at most 80 characters, static per thread
  * ring of 4 buffers. */
 const char *sm_quote(const char *p, size_t n);

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * cmd_run.c: smelt run: a prompt in, a reply out as it is made.
+ * cmd_run.c: smelt run: a prompt in, a reply out as it is made; or a chat (chat.h).
  */
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
+#include "cli/chat.h"
 #include "cli/cli.h"
 #include "cli/sampling.h"
+#include "cli/turn.h"
 
 typedef struct run_args {
     opt_common k;
@@ -14,7 +17,7 @@ typedef struct run_args {
     opt_list stop, lora;
     int64_t n, logprobs;
     sampling_args sampling;
-    bool raw, ignore_eos;
+    bool raw, ignore_eos, interactive;
 } run_args;
 
 #define AT(field) offsetof(run_args, field)
@@ -22,9 +25,12 @@ static const opt run_opts[] = {
     {"prompt", 'p', OPT_STR, AT(text), "TEXT", "the prompt", 0, 0, NULL},
     {"file", 'f', OPT_STR, AT(file), "FILE", "a file with the prompt; - for standard input", 0, 0, NULL},
     {"predict", 'n', OPT_INT, AT(n), "N",
-     "tokens to make at most; -1: until the model stops or the context is full; default 256", -1, INT32_MAX, NULL},
+     "tokens to make at most; -1: until the model stops or the context is full; default 256, in a chat -1", -1,
+     INT32_MAX, NULL},
     {"stop", 0, OPT_STRS, AT(stop), "STR", "text that ends the reply; may be given again", 0, 0, NULL},
     {"system", 0, OPT_STR, AT(system), "TEXT", "the system message", 0, 0, NULL},
+    {"interactive", 'i', OPT_ON, AT(interactive), NULL,
+     "chat, after the prompt if there is one; turns are read from standard input, be it a terminal or not", 0, 0, NULL},
     {"raw", 0, OPT_ON, AT(raw), NULL, "continue the prompt, without chat template", 0, 0, NULL},
     {"tokenizer", 0, OPT_STR, AT(tokenizer), "PATH", "file to take vocabulary and template from", 0, 0, NULL},
     {"ignore-eos", 0, OPT_ON, AT(ignore_eos), NULL, "go on where the model would stop", 0, 0, NULL},
@@ -39,39 +45,31 @@ static const opt run_opts[] = {
 };
 #undef AT
 
+enum { NOT_GIVEN = -2 };
+
 static void init(void *args) {
-    ((run_args *)args)->n = 256;
+    ((run_args *)args)->n = NOT_GIVEN;
 }
 
 /* ------------------------------------------------------------------ */
-typedef struct run_stats {
-    size_t n_prompt;
-    int generated;
-    smelt_finish finish;
-    int64_t start_us, first_us, end_us;
-} run_stats;
+/* Without a template, or where it is not wanted, the texts are continued as they stand. */
+static bool is_plain(const run_args *a, const smelt_model_info *info) {
+    return a->raw || !info->has_tokenizer || !info->has_chat_template;
+}
 
-static sm_status make_prompt(const run_args *a, smelt_model *m, const sm_str *text, int32_t **ids, size_t *n,
+static sm_status make_prompt(const run_args *a, const smelt_model *m, const sm_str *text, int32_t **ids, size_t *n,
                              sm_err *err) {
-    smelt_error e;
     smelt_model_info info;
+    smelt_message v[2];
+    size_t k = 0;
     smelt_model_get_info(m, &info);
-    if (!info.has_tokenizer || a->raw || !info.has_chat_template) {
-        if (a->system && !a->raw)
-            sm_log(1, "the model has no chat template: --system is left out");
-        CLI_TRY(smelt_tokenize(m, sm_str_z(text), text->n, SMELT_BOS | SMELT_SPECIAL, ids, n, &e), &e, err);
-        return SM_OK;
-    }
-    smelt_message msg[2];
-    size_t n_msg = 0, n_out;
-    char *out;
-    if (a->system)
-        msg[n_msg++] = (smelt_message){"system", a->system};
-    msg[n_msg++] = (smelt_message){"user", sm_str_z(text)};
-    CLI_TRY(smelt_chat_prompt(m, msg, n_msg, &out, &n_out, &e), &e, err);
-    smelt_status st = smelt_tokenize(m, out, n_out, SMELT_CHAT, ids, n, &e);
-    smelt_free(out);
-    return st == SMELT_OK ? SM_OK : cli_fail(&e, err);
+    bool plain = is_plain(a, &info);
+    if (a->system && plain && !a->raw)
+        sm_log(1, "the model has no chat template: --system is left out");
+    else if (a->system && !plain)
+        v[k++] = (smelt_message){"system", a->system};
+    v[k++] = (smelt_message){"user", sm_str_z(text)};
+    return turn_ids(m, v, k, plain, ids, n, err);
 }
 
 static void fill_options(const run_args *a, const smelt_model_info *info, size_t n_prompt, const char **stop,
@@ -94,55 +92,8 @@ static void fill_options(const run_args *a, const smelt_model_info *info, size_t
     };
 }
 
-static void json_token(sm_str *out, const smelt_token *t, bool with_top) {
-    sm_str_addf(out, "{\"id\":%d,\"text\":", t->id);
-    json_text(out, t->text, t->n_text);
-    sm_str_adds(out, ",\"logprob\":");
-    json_num(out, t->logprob, 9);
-    if (with_top) {
-        sm_str_adds(out, ",\"top\":");
-        json_top(out, t->top, t->n_top);
-    }
-    sm_str_adds(out, "}\n");
-}
-
-static sm_status generate(const run_args *a, smelt_session *s, run_stats *r, sm_err *err) {
-    sm_str out = SM_STR_INIT;
-    smelt_error e;
-    smelt_token t = {.finish = SMELT_GOING};
-    sm_status st = SM_OK;
-    while (t.finish == SMELT_GOING && a->n != 0) {
-        if (smelt_session_next(s, &t, &e) != SMELT_OK) {
-            SM_TRY_DONE(cli_fail(&e, err));
-        }
-        if (r->generated++ == 0)
-            r->first_us = sm_now_us();
-        if (a->k.json)
-            json_token(&out, &t, a->logprobs > 0);
-        else
-            sm_str_add(&out, t.text, t.n_text);
-        SM_TRY_DONE(cli_print(&out, err));
-        sm_mem_sample();
-        if (sm_cancelled() && t.finish == SMELT_GOING)
-            st = SM_FAIL(err, SM_CANCELLED, "stopped");
-        SM_TRY_DONE(st);
-    }
-    r->finish = t.finish;
-done:
-    r->end_us = sm_now_us();
-    sm_str_free(&out);
-    return st;
-}
-
-static double per_second(double n, int64_t us) {
-    return us > 0 ? n * 1e6 / (double)us : 0.0;
-}
-
-static sm_status print_stats(const run_args *a, const smelt_session *s, const run_stats *r, sm_err *err) {
-    int64_t first = r->generated ? r->first_us : r->end_us;
-    double ttft_ms = (double)(first - r->start_us) / 1000.0;
-    double prompt_tps = per_second((double)r->n_prompt, first - r->start_us);
-    double gen_tps = per_second(SM_MAX(r->generated - 1, 0), r->end_us - first);
+static sm_status print_stats(const run_args *a, const smelt_session *s, const turn *t, sm_err *err) {
+    double ttft_ms = (double)((t->made ? t->first_us : t->end_us) - t->start_us) / 1000.0;
     smelt_session_info info;
     smelt_session_get_info(s, &info);
     if (a->k.json) {
@@ -151,52 +102,92 @@ static sm_status print_stats(const run_args *a, const smelt_session *s, const ru
                     "{\"done\":{\"prompt_tokens\":%zu,\"generated\":%d,\"finish_reason\":\"%s\",\"ttft_ms\":%.3f,"
                     "\"prompt_tps\":%.3f,\"gen_tps\":%.3f,\"peak_rss_bytes\":%llu,\"peak_anon_bytes\":%llu,"
                     "\"backend\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"seed\":%llu}}\n",
-                    r->n_prompt, r->generated, r->finish == SMELT_STOP ? "stop" : "length", ttft_ms, prompt_tps,
-                    gen_tps, (unsigned long long)sm_peak_rss_bytes(), (unsigned long long)sm_peak_anon_bytes(),
-                    info.backend, info.isa, info.threads, (unsigned long long)info.seed);
+                    t->n_prompt, t->made, turn_finish(t), ttft_ms, turn_prompt_tps(t), turn_gen_tps(t),
+                    (unsigned long long)sm_peak_rss_bytes(), (unsigned long long)sm_peak_anon_bytes(), info.backend,
+                    info.isa, info.threads, (unsigned long long)info.seed);
         sm_status st = cli_print(&out, err);
         sm_str_free(&out);
         return st;
     }
-    sm_log(1, "prompt %zu tokens, %.1f/s; made %d, %.1f/s (%s); %s%s%s, peak memory %.0f MB", r->n_prompt, prompt_tps,
-           r->generated, gen_tps, r->finish == SMELT_STOP ? "stop" : "length", info.backend, info.isa[0] ? " " : "",
-           info.isa, (double)sm_peak_rss_bytes() / 1e6);
+    sm_log(1, "prompt %zu tokens, %.1f/s; made %d, %.1f/s (%s); %s%s%s, peak memory %.0f MB", t->n_prompt,
+           turn_prompt_tps(t), t->made, turn_gen_tps(t), turn_finish(t), info.backend, info.isa[0] ? " " : "", info.isa,
+           (double)sm_peak_rss_bytes() / 1e6);
     sm_log(2, "seed %llu, context %d, %d threads, weights %.0f MB beyond the file, caches %.0f MB",
            (unsigned long long)info.seed, info.context, info.threads, (double)info.weight_bytes / 1e6,
            (double)info.kv_bytes / 1e6);
     return SM_OK;
 }
 
-static sm_status reply(run_args *a, smelt_model *m, const int32_t *ids, size_t n, sm_err *err) {
+/* One prompt and its reply, or, when there is to be one, a chat that may begin with it. */
+static sm_status answer(run_args *a, smelt_model *m, const sm_str *first, bool chat, sm_err *err) {
     smelt_session_options o;
     smelt_sampling sampling;
     smelt_model_info info;
     smelt_session *s = NULL;
     smelt_error e;
-    run_stats r = {.n_prompt = n};
+    turn t = {.json = a->k.json, .top = a->logprobs > 0, .silent = a->n == 0};
     const char **stop = sm_alloc_n(a->stop.n, sizeof *stop);
-    sm_status st;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    sm_status st = SM_OK;
     if (!stop)
         return SM_NOMEM(err);
     for (size_t i = 0; i < a->stop.n; i++)
         stop[i] = a->stop.v[i].s;
     smelt_model_get_info(m, &info);
+    if (!chat)
+        SM_TRY_DONE(make_prompt(a, m, first, &ids, &n, err));
     SM_TRY_DONE(sampling_fill(&a->sampling, m, &sampling, err));
     fill_options(a, &info, n, stop, &sampling, &o);
+    o.progress = true;
     if (smelt_session_new(m, &o, &s, &e) != SMELT_OK)
         SM_TRY_DONE(cli_fail(&e, err));
-    r.start_us = r.first_us = sm_now_us();
-    if (smelt_session_prompt(s, ids, n, &e) != SMELT_OK)
-        SM_TRY_DONE(cli_fail(&e, err));
-    st = generate(a, s, &r, err);
-    if (!a->k.json && r.generated > 0)
-        putchar('\n');
-    if (st == SM_OK)
-        st = print_stats(a, s, &r, err);
+    if (chat) {
+        chat_setup c = {m, s, &o, &a->sampling, a->system, first ? sm_str_z(first) : NULL, is_plain(a, &info)};
+        st = chat_run(&c, err);
+    } else {
+        SM_TRY_DONE(turn_run(&t, s, ids, n, err));
+        st = print_stats(a, s, &t, err);
+    }
 done:
     smelt_session_free(&s);
+    smelt_free(ids);
     sm_free(stop);
     return st;
+}
+
+/* Whether to chat, and the prompt that there is (*given), be it a reply's or the chat's first. */
+static sm_status read_prompt(const run_args *a, sm_str *text, bool *given, bool *chat, sm_err *err) {
+    bool piped = !isatty(STDIN_FILENO), from_stdin = a->file && strcmp(a->file, "-") == 0;
+    *chat = a->interactive || (!a->text && !a->file && !piped);
+    *given = false;
+    if (*chat && a->k.json) {
+        SM_FAIL(err, SM_USAGE, "--json is for one reply: wanted a prompt, found none");
+        if (a->interactive)
+            SM_FAIL(err, SM_USAGE, "--json is for one reply, --interactive for a chat: wanted one of them");
+        sm_err_hint(err, "give it with -p TEXT, -f FILE or standard input; /save in a chat writes JSON");
+        return SM_USAGE;
+    }
+    if (*chat && a->n == 0)
+        return SM_FAIL(err, SM_USAGE, "-n 0: a chat wants replies of at least 1 token");
+    if (*chat && from_stdin)
+        return SM_FAIL(err, SM_USAGE, "-f - and --interactive both read standard input: wanted one of them");
+    if (*chat && !a->interactive && !isatty(STDOUT_FILENO)) {
+        SM_FAIL(err, SM_USAGE, "a chat needs a terminal: standard output is none");
+        sm_err_hint(err, "give one prompt with -p TEXT or -f FILE, or --interactive to chat all the same");
+        return SM_USAGE;
+    }
+    if (*chat && !a->text && !a->file)
+        return SM_OK;
+    SM_TRY(cli_text(a->text, a->file, text, given, err));
+    if (!a->text && text->n > 0 && text->p[text->n - 1] == '\n')
+        text->p[--text->n] = '\0'; /* a file's last line end is not part of the prompt */
+    if (text->n == 0 && !a->text && (!a->file || from_stdin)) {
+        SM_FAIL(err, SM_BADINPUT, "standard input: wanted a prompt, found 0 bytes");
+        sm_err_hint(err, "give it with -p TEXT, -f FILE or standard input");
+        return SM_BADINPUT;
+    }
+    return SM_OK;
 }
 
 static sm_status run(void *args, sm_err *err) {
@@ -204,25 +195,16 @@ static sm_status run(void *args, sm_err *err) {
     sm_str text = SM_STR_INIT;
     smelt_model *m = NULL;
     smelt_error e;
-    int32_t *ids = NULL;
-    size_t n;
-    bool given;
+    bool given, chat;
     sm_status st;
-    SM_TRY_DONE(cli_text(a->text, a->file, &text, &given, err));
-    if (!given) {
-        st = SM_FAIL(err, SM_UNSUPPORTED, "interactive chat is not supported here yet");
-        sm_err_hint(err, "give the prompt: -p TEXT, -f FILE or standard input");
-        goto done;
-    }
-    if (!a->text && text.n > 0 && text.p[text.n - 1] == '\n')
-        text.p[--text.n] = '\0'; /* a file's last line end is not part of the prompt */
+    SM_TRY_DONE(read_prompt(a, &text, &given, &chat, err));
+    if (a->n == NOT_GIVEN)
+        a->n = chat ? -1 : 256;
     smelt_model_options o = {.size = sizeof o, .tokenizer = a->tokenizer};
     if (smelt_model_open(a->k.pos[0], &o, &m, &e) != SMELT_OK)
         SM_TRY_DONE(cli_fail(&e, err));
-    SM_TRY_DONE(make_prompt(a, m, &text, &ids, &n, err));
-    st = reply(a, m, ids, n, err);
+    st = answer(a, m, given ? &text : NULL, chat, err);
 done:
-    smelt_free(ids);
     smelt_model_free(&m);
     sm_str_free(&text);
     return st;
@@ -230,11 +212,12 @@ done:
 
 const command cmd_run = {
     .name = "run",
-    .usage = "MODEL [-p TEXT | -f FILE] [-n N]",
-    .summary = "a reply to a prompt",
+    .usage = "MODEL [-p TEXT | -f FILE] [-n N] [-i]",
+    .summary = "a reply to a prompt, or a chat",
     .notes =
         "The prompt is one user turn of the model's chat template, or is continued as it stands (--raw, or a model "
-        "without template).\n\nWith --json: one object a token {\"id\":..,\"text\":..,\"logprob\":..,\"top\":[..]}, "
+        "without template). Without a prompt, on a terminal: a chat, in which /help lists what it knows.\n\nWith "
+        "--json: one object a token {\"id\":..,\"text\":..,\"logprob\":..,\"top\":[..]}, "
         "then {\"done\":{..}}. A token's text is what became certain with it; log-probabilities are of the raw "
         "logits, before sampling.",
     .opts = run_opts,

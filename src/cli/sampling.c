@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/cli.h"
+
 #define AT(field) offsetof(sampling_args, field)
 static const opt sampling_opts[] = {
 #define REAL(field, name, arg, help) {name, 0, OPT_NUM, AT(field), arg, help, 0, 0, NULL},
@@ -138,6 +140,37 @@ sm_status sampling_fill(sampling_args *a, const smelt_model *m, smelt_sampling *
     out->logit_bias = a->bias_list;
     out->n_logit_bias = a->biases.n;
     return SM_OK;
+}
+
+static sm_status change(sampling_args *a, const smelt_model *m, smelt_session *s, const char *name, const char *value,
+                        smelt_sampling *now, sm_err *err) {
+    smelt_error e;
+    smelt_sampling p;
+    if (name)
+        SM_TRY(sampling_set(a, name, value, err));
+    SM_TRY(sampling_fill(a, m, &p, err));
+    CLI_TRY(smelt_session_set_sampling(s, &p, &e), &e, err);
+    *now = p;
+    return SM_OK;
+}
+
+sm_status sampling_change(sampling_args *a, const smelt_model *m, smelt_session *s, const char *name, const char *value,
+                          smelt_sampling *now, sm_err *err) {
+    sampling_args old = *a;
+    sm_status st = change(a, m, s, name, value, now, err);
+    if (st == SM_OK)
+        return st;
+    sampling_args kept = *a; /* what owns memory stays as it is now, and is only shorter */
+    *a = old;
+    a->texts = kept.texts;
+    a->breaker_texts = kept.breaker_texts;
+    a->bias_list = kept.bias_list;
+    kept.breakers.n = old.breakers.n;
+    kept.biases.n = old.biases.n;
+    a->breakers = kept.breakers;
+    a->biases = kept.biases;
+    sampling_fill(a, m, now, NULL); /* the lists in it have moved */
+    return st;
 }
 
 void sampling_show(const smelt_sampling *p, sm_str *out) {

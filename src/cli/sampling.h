@@ -6,7 +6,7 @@
  * meaning are llama.cpp's.
  *
  *     command line:  opts_parse fills a sampling_args through sampling_group
- *     chat:          sampling_set(&args, "temp", "0.5", &err), then sampling_fill and smelt_session_set_sampling
+ *     chat:          sampling_change(&args, m, s, "temp", "0.5", &now, &err)
  */
 #ifndef SM_SAMPLING_H
 #define SM_SAMPLING_H
@@ -37,6 +37,10 @@ extern const opt_group sampling_group;
 sm_status sampling_set(sampling_args *a, const char *name, const char *value, sm_err *err);
 /* The model's defaults with what was given over them.  Lists in *out belong to *a, until the next call with it. */
 sm_status sampling_fill(sampling_args *a, const smelt_model *m, smelt_sampling *out, sm_err *err);
+/* sampling_set on a running session: *now is what it samples with then.  On failure nothing changes.  name NULL: only what
+ * sampling_fill gives (a new random seed, when none was asked for). */
+sm_status sampling_change(sampling_args *a, const smelt_model *m, smelt_session *s, const char *name, const char *value,
+                          smelt_sampling *now, sm_err *err);
 /* Appends "name value" lines, one a parameter, as they are in p. */
 void sampling_show(const smelt_sampling *p, sm_str *out);
 

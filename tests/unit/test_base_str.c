@@ -225,6 +225,45 @@ static void map_survives_failures(void **state) {
     assert_true(sweep(use_map, NULL) > 8);
 }
 
+/* Every byte pair, and every character: nothing that a terminal acts on comes through. */
+static void shown_text_is_harmless(void **state) {
+    (void)state;
+    sm_str s = SM_STR_INIT;
+    for (int a = 0; a < 256; a++)
+        for (int b = 0; b < 256; b++) {
+            char pair[2] = {(char)a, (char)b};
+            sm_str_add_shown(&s, pair, 2);
+        }
+    for (uint32_t c = 0; c <= 0x10ffff; c++) {
+        char one[4];
+        if (c < 0xd800 || c > 0xdfff)
+            sm_str_add_shown(&s, one, (size_t)sm_utf8_encode(c, one));
+    }
+    assert_true(sm_str_ok(&s));
+    assert_int_equal(sm_utf8_valid(s.p, s.n), s.n);
+    for (size_t i = 0; i < s.n;) {
+        uint32_t c;
+        i += (size_t)sm_utf8_decode(s.p + i, s.n - i, &c);
+        if ((c < 0x20 && c != '\n' && c != '\t') || (c >= 0x7f && c < 0xa0))
+            fail_msg("U+%04X came through", c);
+    }
+    sm_str_clear(&s);
+    static const char text[] = "a\x1b[31m\xc2\x9b\x31m\x9b\r\n\t\x7f\0 \xe6\x97\xa5~";
+    sm_str_add_shown(&s, text, sizeof text - 1);
+    assert_string_equal(s.p, "a^[[31m<9B>1m\xef\xbf\xbd^M\n\t^?^@ \xe6\x97\xa5~");
+    sm_str_free(&s);
+}
+
+static void nearest_name(void **state) {
+    static const char *const names[] = {"system", "save", "stats", "show"};
+    (void)state;
+    assert_string_equal(sm_nearest("sytem", names, 4), "system");
+    assert_string_equal(sm_nearest("stat", names, 4), "stats");
+    assert_string_equal(sm_nearest("sho", names, 4), "show");
+    assert_null(sm_nearest("quantize", names, 4));
+    assert_null(sm_nearest("x", names, 0));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(building),
@@ -233,6 +272,8 @@ int main(void) {
         cmocka_unit_test(ill_formed),
         cmocka_unit_test(complete_prefix),
         cmocka_unit_test(quoting),
+        cmocka_unit_test(shown_text_is_harmless),
+        cmocka_unit_test(nearest_name),
         cmocka_unit_test(map_of_100k),
         cmocka_unit_test(map_keeps_the_first_value),
         cmocka_unit_test(map_survives_failures),
