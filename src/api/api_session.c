@@ -101,6 +101,7 @@ static void translate(const smelt_session *s, const smelt_sampling *given, sm_sa
         .mirostat_eta = p.mirostat_eta,
         .logit_bias = (const sm_logit_bias *)p.logit_bias,
         .n_logit_bias = p.n_logit_bias,
+        .never_end = s->o.ignore_eos,
         .samplers = p.samplers,
         .seed = p.seed,
     };
@@ -246,6 +247,7 @@ smelt_status smelt_session_rewind(smelt_session *s, size_t n, smelt_error *err) 
                             s->history.n, n),
                     &e, err);
     keep(s, n);
+    sm_sampler_reset(s->sampler);
     return GIVE(SM_OK, &e, err);
 }
 
@@ -257,6 +259,7 @@ static sm_status new_reply(smelt_session *s, sm_err *e) {
         s->reply = fresh;
     }
     s->made = 0;
+    sm_sampler_reset(s->sampler);
     return SM_OK;
 }
 
@@ -376,7 +379,9 @@ smelt_status smelt_session_next(smelt_session *s, smelt_token *out, smelt_error 
         return GIVE(st, &e, err);
     const float *logits = sm_engine_logits(s->e, 0);
     int32_t vocab = sm_engine_vocab(s->e);
-    out->id = sm_sampler_pick(s->sampler, logits, s->history.v, s->history.n);
+    st = sm_sampler_pick(s->sampler, logits, s->history.v, s->history.n, &out->id, &e);
+    if (st != SM_OK)
+        return GIVE(st, &e, err);
     if (s->o.logprobs >= 0) {
         double lse = sm_log_sum_exp(logits, vocab);
         out->logprob = (float)(logits[out->id] - lse);

@@ -33,7 +33,7 @@ static const opt run_opts[] = {
      "chat, after the prompt if there is one; turns are read from standard input, be it a terminal or not", 0, 0, NULL},
     {"raw", 0, OPT_ON, AT(raw), NULL, "continue the prompt, without chat template", 0, 0, NULL},
     {"tokenizer", 0, OPT_STR, AT(tokenizer), "PATH", "file to take vocabulary and template from", 0, 0, NULL},
-    {"ignore-eos", 0, OPT_ON, AT(ignore_eos), NULL, "go on where the model would stop", 0, 0, NULL},
+    {"ignore-eos", 0, OPT_ON, AT(ignore_eos), NULL, "tokens that end a reply are never chosen", 0, 0, NULL},
     {"logprobs", 0, OPT_INT, AT(logprobs), "K", "with --json: the K most likely tokens of each place", 0, 1 << 20,
      NULL},
     {"lora", 0, OPT_STRS, AT(lora), "FILE[:SCALE]", "adapter", 0, 0, "merge the adapter into the checkpoint first"},

@@ -8,7 +8,7 @@
  *     logit_bias -> penalties, dry -> top_n_sigma, top_k, typ_p, top_p, min_p, xtc -> temperature -> draw
  *                   edit logits       narrow the set of candidates                    edits logits
  *
- * With mirostat the chain is logit_bias, temperature, mirostat.  Probabilities always are those of the candidates left,
+ * With mirostat the chain is logit_bias, penalties, dry, temperature, mirostat.  Probabilities always are those of the candidates left,
  * at the logits as they stand then.  Temperature 0 leaves the most likely candidate (the lowest id among equals).
  *
  * The draw is a function of seed, position and token id: each candidate has a random number of its own (a counter-based
@@ -46,6 +46,7 @@ typedef struct sm_sampling {
     double mirostat_tau, mirostat_eta;
     const sm_logit_bias *logit_bias;
     size_t n_logit_bias;
+    bool never_end; /* tokens that end a reply are never chosen */
     const char *samplers;
     uint64_t seed;
 } sm_sampling;
@@ -62,7 +63,8 @@ void sm_sampler_reset(sm_sampler *s);
 /* Takes over what `from` has learnt, where both aim at the same. */
 void sm_sampler_carry(sm_sampler *s, const sm_sampler *from);
 /* logits [vocab] are not changed; history: all tokens so far; its length is the draw's position. */
-int32_t sm_sampler_pick(sm_sampler *s, const float *logits, const int32_t *history, size_t n_history);
+sm_status sm_sampler_pick(sm_sampler *s, const float *logits, const int32_t *history, size_t n_history, int32_t *id,
+                          sm_err *err);
 
 typedef struct sm_logprob {
     int32_t id;
@@ -74,12 +76,8 @@ double sm_log_sum_exp(const float *logits, int32_t vocab);
 int sm_top_logprobs(const float *logits, int32_t vocab, double log_sum, int k, sm_logprob *out);
 int32_t sm_argmax(const float *logits, int32_t vocab);
 
-/* The candidates that the last pick drew from, and their probabilities; unordered, valid until the next pick.  Empty
- * after a pick that needed none (the most likely token, without penalties). */
-typedef struct sm_cand {
-    int32_t id;
-    double logit;
-} sm_cand;
-const sm_cand *sm_sampler_candidates(const sm_sampler *s, int32_t *n);
+/* What the last pick drew from: ids and logits (in logprob) as they stood then.  In no order, valid until the next pick.
+ * Empty when it took the most likely token without narrowing. */
+const sm_logprob *sm_sampler_candidates(const sm_sampler *s, int32_t *n);
 
 #endif
