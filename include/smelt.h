@@ -256,8 +256,16 @@ smelt_status smelt_convert(const char *in, const char *out, const smelt_convert_
 typedef struct smelt_inspect_options {
     size_t size;
     bool graph, weights, json;
+    bool ops;           /* how often each op stands in a checkpoint's program */
+    bool metadata;      /* long values whole */
+    bool chat_template; /* whole; as text: nothing else */
+    bool hash;          /* the content hash, also of more than 1 GiB of weights */
+    bool sha256;        /* of every file */
+    bool progress;      /* a bar on stderr when it is a terminal */
+    int32_t context;    /* positions for the memory estimate; 0: as a session would */
+    int threads;
 } smelt_inspect_options;
-/* What a file holds, as text or JSON. */
+/* What a file holds, as text or JSON (docs/inspect.md). */
 smelt_status smelt_inspect(const char *path, const smelt_inspect_options *o, char **text, size_t *n, smelt_error *err);
 
 typedef struct smelt_eval_options {

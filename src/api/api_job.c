@@ -98,7 +98,19 @@ smelt_status smelt_inspect(const char *path, const smelt_inspect_options *option
     smelt_inspect_options o;
     TAKE_OPTIONS(o, options);
     *text = NULL;
-    sm_inspect_opts io = {.graph = o.graph, .weights = o.weights, .json = o.json};
+    sm_inspect_opts io = {
+        .graph = o.graph,
+        .weights = o.weights,
+        .ops = o.ops,
+        .metadata = o.metadata,
+        .template = o.chat_template,
+        .hash = o.hash,
+        .sha256 = o.sha256,
+        .json = o.json,
+        .ctx = o.context,
+        .n_threads = o.threads,
+        .progress = o.progress,
+    };
     sm_status st = sm_inspect(path, &io, &s, &e);
     if (st == SM_OK)
         st = api_hand_over(&s, text, n, &e);

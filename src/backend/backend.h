@@ -63,6 +63,7 @@ typedef struct sm_states {
 
 typedef struct sm_exe_info {
     uint64_t weight_bytes; /* memory the backend holds for weights, beyond mapped files */
+    uint64_t mapped_bytes; /* weights that it reads where they lie in mapped files */
     uint64_t kv_bytes, arena_bytes;
     char isa[32];          /* kernels chosen, e.g. "avx512vnni" */
     int n_threads;
@@ -84,6 +85,8 @@ typedef struct sm_backend {
      * not round them, so that results can be compared closer than fp16 reaches. */
     sm_status (*run)(sm_exe *e, const sm_arrays *in, sm_states *st, sm_arrays *out, sm_err *err);
     void (*info)(const sm_exe *e, sm_exe_info *out);
+    /* What an executable of these limits would hold, without making it: weights are not touched.  NULL: not known. */
+    sm_status (*plan)(const sm_func *f, const sm_limits *lim, sm_exe_info *out, sm_err *err);
 } sm_backend;
 
 /* NULL name or "auto": the fastest that can run f. */

@@ -38,14 +38,15 @@ static const char *kind_of(mode_t mode) {
 /* Every mapping there is now: few, and asked for slabs of megabytes. */
 typedef struct mapping {
     uintptr_t from, to;
+    const char *path; /* its sm_mapfile's */
     struct mapping *next;
 } mapping;
 static mapping *mappings;
 static pthread_mutex_t mappings_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void remember(mapping *m, const void *p, size_t n) {
+static void remember(mapping *m, const void *p, size_t n, const char *path) {
     pthread_mutex_lock(&mappings_lock);
-    *m = (mapping){(uintptr_t)p, (uintptr_t)p + n, mappings};
+    *m = (mapping){(uintptr_t)p, (uintptr_t)p + n, path, mappings};
     mappings = m;
     pthread_mutex_unlock(&mappings_lock);
 }
@@ -98,7 +99,7 @@ sm_status sm_mapfile_open(const char *path, sm_mapfile *out, sm_err *err) {
             st = SM_OS_FAIL(err, "map", path);
             goto done;
         }
-        remember(m, p, (size_t)s.st_size);
+        remember(m, p, (size_t)s.st_size, copy);
         m = NULL;
     }
     *out = (sm_mapfile){p, (size_t)s.st_size, copy};
@@ -117,6 +118,20 @@ void sm_mapfile_close(sm_mapfile *f) {
     }
     sm_free(f->path);
     *f = (sm_mapfile){0};
+}
+
+bool sm_mapfile_at(const void *p, const char **path, uint64_t *offset) {
+    uintptr_t at = (uintptr_t)p;
+    pthread_mutex_lock(&mappings_lock);
+    const mapping *m = mappings;
+    while (m && !(m->from <= at && at < m->to))
+        m = m->next;
+    if (m) {
+        *path = m->path;
+        *offset = at - m->from;
+    }
+    pthread_mutex_unlock(&mappings_lock);
+    return m != NULL;
 }
 
 void sm_mapfile_release(const void *p, size_t n) {

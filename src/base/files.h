@@ -20,6 +20,9 @@ typedef struct sm_mapfile {
 } sm_mapfile;
 sm_status sm_mapfile_open(const char *path, sm_mapfile *out, sm_err *err); /* regular files only */
 void sm_mapfile_close(sm_mapfile *f);                                      /* safe on a zeroed struct */
+/* The file that a byte of an open mapping comes from, and its place there; false for other memory.  The path lives as
+ * long as the mapping. */
+bool sm_mapfile_at(const void *p, const char **path, uint64_t *offset);
 /* Tells the OS that these bytes will not be read again soon: resident pages go back.  Any range, rounded inwards;
  * what does not lie in an open mapping (heap memory, which would be lost) is left alone. */
 void sm_mapfile_release(const void *p, size_t n);

@@ -70,6 +70,21 @@ static sm_status find_vocab(sm_engine *e, const sm_func *f, sm_err *err) {
     return SM_OK;
 }
 
+sm_status sm_engine_plan(const sm_func *f, const sm_engine_opts *o, sm_exe_info *out, const char **backend,
+                         sm_err *err) {
+    sm_engine e = {0};
+    memset(out, 0, sizeof *out);
+    SM_TRY(find_vocab(&e, f, err));
+    SM_TRY(set_limits(&e, o, err));
+    SM_TRY(sm_backend_pick(o->backend, f, &e.backend, err));
+    *backend = e.backend->name;
+    if (!e.backend->plan)
+        return SM_FAIL(err, SM_UNSUPPORTED, "backend %s does not say what it would hold", e.backend->name);
+    SM_TRY(e.backend->plan(f, &e.lim, out, err));
+    out->arena_bytes += (uint64_t)e.lim.max_out * (uint64_t)e.vocab * sizeof(float); /* logits */
+    return SM_OK;
+}
+
 sm_status sm_engine_new(const sm_func *f, const sm_engine_opts *o, sm_engine **out, sm_err *err) {
     sm_status st = SM_OK;
     *out = NULL;

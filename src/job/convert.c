@@ -10,11 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <sodium.h>
-
 #include "backend/backend.h"
 #include "base/log.h"
 #include "format/gguf.h"
+#include "job/hash.h"
 #include "job/load.h"
 
 enum { CTX_USUAL = 2048, META_MAX = 16 };
@@ -69,36 +68,6 @@ static sm_status put_number(job *j, const char *key, uint64_t v, sm_err *err) {
     return put_meta(j, key, sm_arena_printf(j->l->graph->arena, "%" PRIu64, v), err);
 }
 
-/* Read through a small buffer, so that hashing a model does not make it resident. */
-static sm_status hash_file(const char *path, char hex[65], sm_err *err) {
-    crypto_hash_sha256_state h;
-    unsigned char digest[crypto_hash_sha256_BYTES];
-    enum { CHUNK = 1 << 20 };
-    FILE *f = fopen(path, "rb");
-    unsigned char *buf = sm_alloc(CHUNK);
-    size_t n;
-    if (!f || !buf) {
-        sm_status st = f ? SM_NOMEM(err) : SM_FAIL(err, SM_BADINPUT, "%s: cannot be read", path);
-        sm_free(buf);
-        if (f)
-            fclose(f);
-        return st;
-    }
-    crypto_hash_sha256_init(&h);
-    while ((n = fread(buf, 1, CHUNK, f)) > 0 && !sm_cancelled())
-        crypto_hash_sha256_update(&h, buf, n);
-    bool bad = ferror(f) != 0;
-    fclose(f);
-    sm_free(buf);
-    if (sm_cancelled())
-        return SM_FAIL(err, SM_CANCELLED, "stopped");
-    if (bad)
-        return SM_FAIL(err, SM_BADINPUT, "%s: cannot be read to its end", path);
-    crypto_hash_sha256_final(&h, digest);
-    sodium_bin2hex(hex, 65, digest, sizeof digest);
-    return SM_OK;
-}
-
 static const char *generation_config(job *j) {
     const sm_gen_config *g = &j->l->gen;
     sm_str s = SM_STR_INIT;
@@ -129,7 +98,7 @@ static sm_status fill_meta(job *j, sm_err *err) {
     SM_TRY(put_number(j, SM_PKG_META_KV, j->rep->kv_bytes, err));
     SM_TRY(put_meta(j, SM_PKG_META_SOURCE, sm_arena_strdup(a, sm_path_base(j->in)), err));
     if (!j->o->dry_run) {
-        SM_TRY(hash_file(j->in, hex, err));
+        SM_TRY(sm_hash_file(j->in, NULL, hex, err));
         SM_TRY(put_meta(j, SM_PKG_META_SHA, sm_arena_strdup(a, hex), err));
     }
     SM_TRY(put_meta(j, SM_PKG_META_GENERATION, generation_config(j), err));

@@ -1,351 +1,360 @@
 /* SPDX-License-Identifier: MIT
  *
- * inspect.c: gathers facts about a file as one JSON value; people get the same value laid out as text.
+ * inspect.c: opens a file, fills the report, prints it.
  *
- * A file whose architecture no family takes is still described: what is missing is one of the facts.
+ * A file whose architecture no family takes, and a package that is not recognised as a model, are described all the same:
+ * what is missing is one of the facts.  A package is described as it is written first, then raised, for raising takes the
+ * place of what was written.
  */
 #include "job/inspect.h"
 
-#include <inttypes.h>
+#include <dirent.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-#include <jansson.h>
+#include "base/files.h"
+#include "engine/engine.h"
+#include "graph/rows.h"
+#include "job/inspect_int.h"
 
-#include "backend/backend.h"
-#include "job/load.h"
-#include "pass/pass.h"
+enum { SLOTS_MAX = 4096, CTX_USUAL = 4096 };
+static const uint64_t HASH_ALWAYS = 1u << 30; /* bytes of weights whose hash takes no second */
 
-/* ------------------------------------------------------------------ small things */
-static json_t *text_of(sm_sv s) {
-    json_t *j = json_stringn(s.p ? s.p : "", s.n);
-    return j ? j : json_string("(not UTF-8)");
-}
-
-static json_t *shape_of(int rank, const int64_t *dims) {
-    json_t *a = json_array();
-    for (int i = 0; i < rank; i++)
-        json_array_append_new(a, json_integer(dims[i]));
-    return a;
-}
-
-static void put_int(json_t *o, const char *key, int64_t v) {
-    json_object_set_new(o, key, json_integer(v));
-}
-
-static void put_text(json_t *o, const char *key, const char *v) {
-    if (v && *v)
-        json_object_set_new(o, key, text_of(sm_sv_of(v)));
-}
-
-/* "q4_k": {"tensors": 12, "bytes": 345} */
-static void count_encoding(json_t *o, const char *enc, uint64_t bytes) {
-    json_t *e = json_object_get(o, enc);
-    if (!e) {
-        e = json_object();
-        json_object_set_new(o, enc, e);
+/* ------------------------------------------------------------------ what both kinds have */
+sm_status ins_add_tensor(sm_report *r, sm_sv name, const sm_tensor *t, sm_err *err) {
+    if (!sm_grow_((void **)&r->tensors, r->n_tensors, &r->cap_tensors, sizeof *r->tensors))
+        return SM_NOMEM(err);
+    ins_tensor *x = &r->tensors[r->n_tensors++];
+    *x = (ins_tensor){.name = name, .t = t, .numel = sm_tensor_numel(t), .bytes = sm_tensor_bytes(t)};
+    sm_enc_print(&t->enc, t->rank, x->encoding, sizeof x->encoding);
+    sm_mapfile_at(t->part[SM_PART_DATA].p, &x->file, &x->offset);
+    r->weight_bytes += x->bytes;
+    r->weight_numel += x->numel;
+    size_t i = 0;
+    while (i < r->encodings.n && strcmp(r->encodings.v[i].name, x->encoding) != 0)
+        i++;
+    if (i == r->encodings.n) {
+        if (!SM_GROW(&r->encodings))
+            return SM_NOMEM(err);
+        ins_encoding *e = &r->encodings.v[r->encodings.n++];
+        *e = (ins_encoding){0};
+        memcpy(e->name, x->encoding, sizeof e->name);
     }
-    put_int(e, "tensors", json_integer_value(json_object_get(e, "tensors")) + 1);
-    put_int(e, "bytes", json_integer_value(json_object_get(e, "bytes")) + (int64_t)bytes);
+    r->encodings.v[i].tensors++;
+    r->encodings.v[i].numel += x->numel;
+    r->encodings.v[i].bytes += x->bytes;
+    return SM_OK;
 }
 
-static json_t *describe_tensor(const char *name, const sm_tensor *t) {
-    char enc[160];
-    json_t *o = json_object();
-    json_object_set_new(o, "name", text_of(sm_sv_of(name)));
-    json_object_set_new(o, "shape", shape_of(t->rank, t->dims));
-    put_text(o, "encoding", sm_enc_print(&t->enc, t->rank, enc, sizeof enc));
-    put_int(o, "bytes", (int64_t)sm_tensor_bytes(t));
-    return o;
-}
-
-/* ------------------------------------------------------------------ model facts */
-static void put_runtime(json_t *o, const sm_loaded *l) {
-    sm_kv_slot slots[1024];
-    if (!l->func) {
-        put_text(o, "not_runnable", l->why);
-        return;
-    }
-    int n = sm_func_kv_slots(l->func, slots, 1024);
-    int64_t per_token = 0, windowed = 0;
-    for (int i = 0; i < n; i++) {
-        per_token += 2 * (int64_t)slots[i].heads * (slots[i].head_dim + slots[i].v_dim);
-        windowed += slots[i].window > 0;
-    }
-    put_int(o, "layers", n);
-    if (n > 0) {
-        put_int(o, "heads", slots[0].q_heads);
-        put_int(o, "kv_heads", slots[0].heads);
-        put_int(o, "head_dim", slots[0].head_dim);
-    }
-    put_int(o, "sliding_window_layers", windowed);
-    put_int(o, "vocab", l->info.vocab);
-    put_int(o, "kv_bytes_per_token_fp16", per_token);
-}
-
-static void put_tokenizer(json_t *o, const sm_loaded *l) {
-    if (!l->tok) {
-        put_text(o, "tokenizer_missing", l->tok_err.msg);
-        return;
-    }
-    json_t *t = json_object();
-    put_text(t, "kind", sm_tokenizer_kind(l->tok));
-    put_int(t, "tokens", sm_tokenizer_count(l->tok));
-    put_int(t, "bos", sm_tokenizer_bos(l->tok));
-    put_int(t, "eos", sm_tokenizer_eos(l->tok));
-    json_object_set_new(t, "adds_bos", json_boolean(sm_tokenizer_adds_bos(l->tok)));
-    json_object_set_new(t, "chat_template", json_boolean(sm_tokenizer_chat_template(l->tok, NULL).n > 0));
-    json_object_set_new(o, "tokenizer", t);
-}
-
-static json_t *meta_value(const sm_meta *m) {
-    switch (m->type) {
-    case SM_META_BOOL:
-        return json_boolean(m->u.i != 0);
-    case SM_META_INT:
-        return json_integer(m->u.i);
-    case SM_META_FLOAT:
-        return json_real(m->u.f);
-    case SM_META_STR:
-        return text_of(m->u.s);
-    case SM_META_ARRAY:
-        break;
-    }
-    char note[64];
-    snprintf(note, sizeof note, "(%" PRIu64 " elements)", m->u.a.n);
-    return json_string(note);
-}
-
-static json_t *describe_checkpoint(const sm_loaded *l, const sm_inspect_opts *o) {
-    json_t *j = json_object(), *enc = json_object(), *meta = json_object(), *weights = json_array();
-    const sm_checkpoint *c = l->ckpt;
-    uint64_t params = 0;
-    put_text(j, "format", l->format);
-    put_text(j, "name", l->name);
-    put_text(j, "architecture", l->info.architecture);
-    put_text(j, "family", l->info.family);
-    for (size_t i = 0; i < c->n_tensors; i++) {
-        const sm_tensor *t = &c->tensors[i];
-        char name[160], label[160];
-        snprintf(name, sizeof name, "%.*s", (int)t->name.n, t->name.p);
-        count_encoding(enc, sm_enc_print(&t->enc, t->rank, label, sizeof label), sm_tensor_bytes(t));
-        params += sm_tensor_numel(t);
-        if (o->weights)
-            json_array_append_new(weights, describe_tensor(name, t));
-    }
-    put_int(j, "parameters", (int64_t)params);
-    put_int(j, "file_bytes", (int64_t)l->file_bytes);
-    put_int(j, "trained_context", l->info.trained_ctx);
-    if (l->func) {
-        put_int(j, "width", l->info.d_model);
-        put_int(j, "mlp_width", l->info.d_ff);
-    }
-    put_runtime(j, l);
-    put_tokenizer(j, l);
-    json_object_set_new(j, "encodings", enc);
-    for (size_t i = 0; i < c->n_meta; i++) {
-        char key[256];
-        snprintf(key, sizeof key, "%.*s", (int)SM_MIN(c->meta[i].key.n, sizeof key - 1), c->meta[i].key.p);
-        json_object_set_new(meta, key, meta_value(&c->meta[i]));
-    }
-    json_object_set_new(j, "metadata", meta);
-    if (o->weights)
-        json_object_set_new(j, "weights", weights);
-    else
-        json_decref(weights);
-    return j;
-}
-
-/* ------------------------------------------------------------------ packages */
-static json_t *describe_value(const sm_graph *g, const sm_value *v) {
-    json_t *o = json_object(), *dims = json_array();
-    char text[128];
-    put_text(o, "name", v->name);
-    put_text(o, "dtype", sm_dtype_name(v->type.dtype));
-    for (int i = 0; i < v->type.rank; i++)
-        json_array_append_new(dims, sm_dim_known(v->type.dims[i])
-                                        ? json_integer(v->type.dims[i])
-                                        : json_string(sm_dim_print(g, v->type.dims[i], text, sizeof text)));
-    json_object_set_new(o, "shape", dims);
-    return o;
-}
-
-static void count_block(const sm_block *b, json_t *ops, json_t *weights, json_t *enc, bool *seen) {
+sm_status ins_count_op(ins_ops *ops, const sm_block *b, sm_err *err) {
     for (const sm_node *n = b->first; n; n = n->next) {
-        const char *name = sm_op_row_of(n->op)->name;
-        put_int(ops, name, json_integer_value(json_object_get(ops, name)) + 1);
-        for (int i = 0; i < sm_op_row_of(n->op)->n_slots + n->n_list; i++) {
-            int k = i - sm_op_row_of(n->op)->n_slots;
-            const sm_value *v = k < 0 ? n->in[i] : n->list[k];
-            if (!v || !v->cst || seen[v->id] || v->cst->strs || sm_tensor_numel(&v->cst->src) < 16)
-                continue;
-            char label[160];
-            const sm_tensor *t = &v->cst->src;
-            seen[v->id] = true;
-            count_encoding(enc, sm_enc_print(&t->enc, t->rank, label, sizeof label), sm_tensor_bytes(t));
-            json_array_append_new(weights, describe_tensor(v->name, t));
+        const sm_op_row *row = sm_op_row_of(n->op);
+        size_t i = 0;
+        while (i < ops->n && ops->v[i].name != row->name)
+            i++;
+        if (i == ops->n) {
+            if (!SM_GROW(ops))
+                return SM_NOMEM(err);
+            ops->v[ops->n++] = (ins_op){row->name, row->since, 0};
         }
-        for (int i = 0; i < n->n_blocks; i++)
-            count_block(n->blocks[i], ops, weights, enc, seen);
+        ops->v[i].n++;
+        for (int k = 0; k < n->n_blocks; k++)
+            SM_TRY(ins_count_op(ops, n->blocks[k], err));
+    }
+    return SM_OK;
+}
+
+const char *ins_opset_name(int since) {
+    static const char *const names[] = {"iOS15", "iOS16", "iOS17", "iOS18", "iOS26"};
+    return since == 0 ? "smelt" : since >= 6 && since <= 10 ? names[since - 6] : "?";
+}
+
+/* ------------------------------------------------------------------ the row form */
+/* Frequencies base^(-2i/d): the base, when all of them are so. */
+static double base_of(const sm_value *inv_freq) {
+    if (!inv_freq || !inv_freq->cst || inv_freq->type.rank != 1 || !sm_dim_known(inv_freq->type.dims[0]))
+        return 0.0;
+    int64_t n = inv_freq->type.dims[0];
+    float *f = n > 1 && n <= 4096 ? sm_alloc_n((size_t)n, sizeof *f) : NULL;
+    if (!f)
+        return 0.0;
+    sm_decode_rows(&inv_freq->cst->src, 0, 1, f);
+    double base = f[n - 1] > 0.0f ? pow(f[n - 1], -(double)n / (double)(n - 1)) : 0.0;
+    for (int64_t i = 0; i < n && base > 0.0; i++) {
+        double want = pow(base, -(double)i / (double)n);
+        if (fabs(f[i] - want) > 2e-3 * want)
+            base = 0.0;
+    }
+    sm_free(f);
+    return base > 1.0 ? base : 0.0;
+}
+
+/* Where layers have two bases, the windowed ones have the smaller. */
+static void read_rope(ins_hparams *h, double base) {
+    if (base <= 0.0)
+        return;
+    if (h->rope_base <= 0.0)
+        h->rope_base = base;
+    if (fabs(base - h->rope_base) > 0.01 * h->rope_base && h->rope_local_base <= 0.0) {
+        h->rope_local_base = fmin(base, h->rope_base);
+        h->rope_base = fmax(base, h->rope_base);
     }
 }
 
-static json_t *describe_function(const sm_func *f, json_t *weights, json_t *enc, bool *seen) {
-    json_t *o = json_object(), *in = json_array(), *out = json_array(), *states = json_array(), *ops = json_object();
-    put_text(o, "name", f->name);
-    for (int i = 0; i < f->body->n_in; i++)
-        json_array_append_new(f->body->in[i]->type.kind == SM_V_STATE ? states : in,
-                              describe_value(f->graph, f->body->in[i]));
-    for (int i = 0; i < f->body->n_out; i++)
-        json_array_append_new(out, describe_value(f->graph, f->body->out[i]));
-    count_block(f->body, ops, weights, enc, seen);
-    json_object_set_new(o, "inputs", in);
-    json_object_set_new(o, "states", states);
-    json_object_set_new(o, "outputs", out);
-    json_object_set_new(o, "ops", ops);
-    return o;
+static void set(int64_t *field, int64_t v) {
+    if (*field == 0)
+        *field = v;
 }
 
-/* What is written first, then what raising makes of it, which takes the place of what was written. */
-static sm_status describe_package(sm_loaded *l, const char *path, const sm_inspect_opts *o, json_t **out, sm_err *err) {
-    json_t *j = json_object(), *enc = json_object(), *meta = json_object(), *weights = json_array();
-    json_t *funcs = json_array(), *items = json_array();
-    const sm_package *p = l->pkg;
-    bool *seen = sm_alloc_n(l->graph->n_values, sizeof *seen);
-    put_text(j, "format", l->format);
-    put_int(j, "specification", p->spec_version);
-    put_text(j, "name", l->name);
-    put_text(j, "description", p->short_description);
-    put_text(j, "default_function", p->default_function);
-    put_int(j, "weight_bytes", (int64_t)p->weight_bytes);
-    put_int(j, "model_bytes", (int64_t)p->model_bytes);
-    for (int i = 0; i < l->graph->n_funcs && seen; i++)
-        json_array_append_new(funcs, describe_function(l->graph->funcs[i], weights, enc, seen));
-    sm_free(seen);
-    json_object_set_new(j, "functions", funcs);
-    json_object_set_new(j, "encodings", enc);
-    sm_status st = sm_loaded_raise(l, path, err);
-    put_runtime(j, l);
-    if (l->pkg_ctx > 0)
-        put_int(j, "context", l->pkg_ctx);
-    if (l->pkg_seq > 0)
-        put_int(j, "tokens_per_call", l->pkg_seq);
-    put_tokenizer(j, l);
-    for (size_t i = 0; i < p->n_meta; i++)
-        json_object_set_new(meta, p->meta[i].key, text_of(sm_sv_of(p->meta[i].value)));
-    json_object_set_new(j, "metadata", meta);
-    for (size_t i = 0; i < p->n_items; i++)
-        json_array_append_new(items, text_of(sm_sv_of(p->items[i].path)));
-    json_object_set_new(j, "items", items);
-    if (o->weights)
-        json_object_set_new(j, "weights", weights);
-    else
-        json_decref(weights);
-    *out = j;
+static void read_node(ins_hparams *h, const sm_node *n, uint64_t *embedding) {
+    const sm_value *v;
+    int64_t window;
+    if (n->op == SM_OP_EMBED) {
+        v = sm_arg(n, "table");
+        set(&h->width, v->type.rank == 2 ? v->type.dims[1] : 0);
+        if (v->cst)
+            *embedding += sm_tensor_numel(&v->cst->src);
+    } else if (n->op == SM_OP_GATED_MLP) {
+        v = sm_arg(n, "gate");
+        set(&h->mlp_width, v->type.rank == 2 ? v->type.dims[0] : 0);
+    } else if (n->op == SM_OP_ROPE) {
+        read_rope(h, base_of(sm_arg(n, "inv_freq")));
+        set(&h->rope_dim, 2 * sm_arg(n, "inv_freq")->type.dims[0]);
+    } else if (n->op == SM_OP_ATTENTION) {
+        if (sm_arg_int(n, "window", &window) && window > 0)
+            set(&h->window, window);
+        if (h->attn_softcap <= 0.0 && !sm_arg_float(n, "softcap", &h->attn_softcap))
+            h->attn_softcap = 0.0;
+    } else if (n->op == SM_OP_LM_HEAD && h->head_softcap <= 0.0 && !sm_arg_float(n, "softcap", &h->head_softcap)) {
+        h->head_softcap = 0.0;
+    } else if (n->op == SM_OP_RMS_NORM && h->norm_eps <= 0.0 && !sm_arg_float(n, "eps", &h->norm_eps)) {
+        h->norm_eps = 0.0;
+    }
+}
+
+void ins_fill_from_rows(sm_report *r) {
+    ins_hparams *h = &r->h;
+    uint64_t embedding = 0;
+    sm_kv_slot *s = sm_alloc_n(SLOTS_MAX, sizeof *s);
+    int n = s ? sm_func_kv_slots(r->l->func, s, SLOTS_MAX) : 0;
+    for (const sm_node *x = r->l->func->body->first; x; x = x->next)
+        read_node(h, x, &embedding);
+    h->layers = n > 0 ? n : h->layers; /* what is there counts, not what a key says */
+    for (int i = 0; i < n; i++) {
+        h->windowed_layers += s[i].window > 0;
+        h->layers_differ |= s[i].heads != s[0].heads || s[i].head_dim != s[0].head_dim || s[i].q_heads != s[0].q_heads;
+    }
+    if (n > 0) {
+        h->heads = s[0].q_heads;
+        h->kv_heads = s[0].heads;
+        h->head_dim = s[0].head_dim;
+        h->v_dim = s[0].v_dim;
+    }
+    set(&h->vocab, r->l->info.vocab);
+    if (embedding > 0)
+        r->embedding_parameters = embedding;
+    sm_free(s);
+}
+
+/* ------------------------------------------------------------------ memory */
+static void token_cost(sm_report *r, int32_t ctx) {
+    const sm_graph *g = r->l->func->graph;
+    int n = sm_graph_n_symbols(g);
+    int64_t *sym = sm_alloc_n((size_t)n + 1, sizeof *sym);
+    sm_cost c = {0};
+    if (!sym)
+        return;
+    for (int i = 0; i < n; i++)
+        sym[i] = 1; /* one row, and its logits */
+    sm_func_cost(r->l->func, sym, ctx, &c);
+    r->mem.read_per_token = c.weight_bytes + c.kv_bytes;
+    r->mem.flops_per_token = c.flops;
+    sm_free(sym);
+}
+
+void ins_fill_memory(sm_report *r) {
+    ins_memory *m = &r->mem;
+    sm_exe_info info;
+    sm_err err = {0};
+    sm_engine_opts eo = {.n_threads = r->o->n_threads};
+    if (!r->l->func) {
+        snprintf(m->why, sizeof m->why, "not recognised as a model that runs here");
+        return;
+    }
+    sm_status st = sm_loaded_ctx(r->l, r->o->ctx, CTX_USUAL, 1, &eo.ctx, &err);
+    if (st == SM_OK)
+        st = sm_engine_plan(r->l->func, &eo, &info, &m->backend, &err);
+    if (st != SM_OK) {
+        snprintf(m->why, sizeof m->why, "%.255s", err.msg);
+        return;
+    }
+    m->known = true;
+    m->ctx = eo.ctx;
+    m->weights = info.weight_bytes;
+    m->mapped = info.mapped_bytes;
+    m->kv = info.kv_bytes;
+    m->activations = info.arena_bytes;
+    m->total = m->weights + m->mapped + m->kv + m->activations;
+    sm_kv_slot *s = sm_alloc_n(SLOTS_MAX, sizeof *s);
+    int n = s ? sm_func_kv_slots(r->l->func, s, SLOTS_MAX) : 0;
+    for (int i = 0; i < n; i++)
+        m->kv_f16 += 2u * (uint64_t)eo.ctx * (uint64_t)s[i].heads * (uint64_t)(s[i].head_dim + s[i].v_dim);
+    sm_free(s);
+    token_cost(r, eo.ctx);
+}
+
+/* ------------------------------------------------------------------ files */
+static sm_status add_file(sm_report *r, const char *path, const char *shown, sm_err *err) {
+    struct stat s;
+    if (stat(path, &s) != 0)
+        return SM_OK; /* gone since it was opened */
+    const char *name = sm_arena_strdup(r->arena, shown);
+    if (!name || !SM_GROW(&r->files))
+        return SM_NOMEM(err);
+    r->files.v[r->files.n++] = (ins_file){.path = name, .bytes = (uint64_t)s.st_size};
+    return SM_OK;
+}
+
+static int by_path(const void *a, const void *b) {
+    return strcmp(((const ins_file *)a)->path, ((const ins_file *)b)->path);
+}
+
+/* Files below a folder; `shown` is their path from the package. */
+static sm_status walk(sm_report *r, const char *dir, const char *shown, int depth, sm_err *err) {
+    DIR *d = depth < 16 ? opendir(dir) : NULL;
+    sm_status st = SM_OK;
+    for (struct dirent *e; d && st == SM_OK && (e = readdir(d)) != NULL;) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        char *full = sm_path_join(dir, e->d_name);
+        char *inside = *shown ? sm_path_join(shown, e->d_name) : NULL;
+        const char *name = *shown ? inside : e->d_name;
+        if (!full || !name)
+            st = SM_NOMEM(err);
+        else if (sm_path_is_dir(full))
+            st = walk(r, full, name, depth + 1, err);
+        else
+            st = add_file(r, full, name, err);
+        sm_free(full);
+        sm_free(inside);
+    }
+    if (d)
+        closedir(d);
     return st;
 }
 
-/* ------------------------------------------------------------------ the same for people */
-static void print_inline(const json_t *v, sm_str *out) {
-    char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_REAL_PRECISION(7));
-    if (json_is_string(v)) {
-        const char *s = json_string_value(v);
-        size_t n = strcspn(s, "\n"), most = 96;
-        sm_str_addf(out, "%.*s%s", (int)SM_MIN(n, most), s, n > most || s[n] ? " ..." : "");
-    } else if (text) {
-        for (const char *c = text; *c; c++)
-            if (*c != '"')
-                sm_str_addc(out, *c);
+/* The other parts of a split model stand beside the first under its name. */
+static sm_status list_files(sm_report *r, sm_err *err) {
+    static const char first[] = "-00001-of-";
+    int64_t parts = 1;
+    if (r->l->pkg || sm_path_is_dir(r->path)) {
+        sm_status st = walk(r, r->path, "", 0, err);
+        if (r->files.n > 0)
+            qsort(r->files.v, r->files.n, sizeof *r->files.v, by_path);
+        return st;
     }
-    free(text);
+    if (r->l->ckpt)
+        SM_TRY(sm_meta_int(r->l->ckpt, "split.count", 1, &parts, err));
+    SM_TRY(add_file(r, r->path, r->path, err));
+    const char *at = parts > 1 ? strstr(r->path, first) : NULL;
+    for (const char *next = at; next; next = strstr(next + 1, first))
+        at = next;
+    for (int64_t i = 2; at && i <= parts; i++) {
+        char *part =
+            sm_arena_printf(r->arena, "%.*s-%05d-of-%s", (int)(at - r->path), r->path, (int)i, at + sizeof first - 1);
+        if (!part)
+            return SM_NOMEM(err);
+        SM_TRY(add_file(r, part, part, err));
+    }
+    return SM_OK;
 }
 
-/* Objects one key a line, lists one element a line, leaves in line. */
-static void print_text(const json_t *v, int depth, sm_str *out) {
-    const char *key;
-    json_t *x;
-    size_t i;
-    if (json_is_object(v)) {
-        json_object_foreach((json_t *)v, key, x) {
-            sm_str_addf(out, "%*s%-*s ", 2 * depth, "", SM_MAX(26 - 2 * depth, 1), key);
-            if ((json_is_object(x) || json_is_array(x)) && depth < 3) {
-                sm_str_addc(out, '\n');
-                print_text(x, depth + 1, out);
-            } else {
-                print_inline(x, out);
-                sm_str_addc(out, '\n');
-            }
-        }
-    } else if (json_is_array(v)) {
-        json_array_foreach((json_t *)v, i, x) {
-            if (json_is_object(x) && json_object_get(x, "ops")) {
-                print_text(x, depth, out);
-                continue;
-            }
-            sm_str_addf(out, "%*s", 2 * depth, "");
-            json_t *part;
-            if (json_is_object(x)) {
-                json_object_foreach(x, key, part) {
-                    print_inline(part, out);
-                    sm_str_adds(out, "  ");
-                }
-            } else {
-                print_inline(x, out);
-            }
-            sm_str_addc(out, '\n');
-        }
-    }
-}
-
-static sm_status print_graphs(const sm_loaded *l, sm_str *out, sm_err *err) {
+/* ------------------------------------------------------------------ the report */
+static sm_status print_graphs(sm_report *r, sm_err *err) {
+    const sm_loaded *l = r->l;
     sm_print_opts po = {.no_data = true};
     if (!l->graph)
         return SM_FAIL(err, SM_UNSUPPORTED, "there is no graph to print: %s", l->why);
     if (!l->pkg)
-        return sm_func_print(l->func, &po, out, err);
+        return sm_func_print(l->func, &po, &r->graph, err);
     for (int i = 0; i < l->graph->n_funcs; i++)
-        SM_TRY(sm_func_print(l->graph->funcs[i], &po, out, err));
+        SM_TRY(sm_func_print(l->graph->funcs[i], &po, &r->graph, err));
     return SM_OK;
 }
 
-static sm_status describe(sm_loaded *l, const char *path, const sm_inspect_opts *o, json_t **out, sm_err *err) {
-    sm_str graph = SM_STR_INIT;
-    sm_status st = SM_OK;
-    if (o->graph)
-        st = print_graphs(l, &graph, err);
-    if (st == SM_OK && l->pkg)
-        st = describe_package(l, path, o, out, err);
-    else if (st == SM_OK)
-        *out = describe_checkpoint(l, o);
-    if (st == SM_OK && o->graph)
-        json_object_set_new(*out, "graph", text_of((sm_sv){sm_str_z(&graph), graph.n}));
-    sm_str_free(&graph);
-    return st;
+static sm_status fill(sm_report *r, sm_err *err) {
+    sm_loaded *l = r->l;
+    const sm_inspect_opts *o = r->o;
+    r->h.trained_ctx = l->info.trained_ctx;
+    if (o->graph || l->pkg)
+        SM_TRY(print_graphs(r, err)); /* a package's hash is of it too */
+    if (l->pkg) {
+        SM_TRY(ins_fill_package(r, err));
+        if (o->hash || r->weight_bytes <= HASH_ALWAYS)
+            SM_TRY(ins_hash_content(r, err));
+        SM_TRY(sm_loaded_raise(l, r->path, err));
+    } else {
+        SM_TRY(ins_fill_checkpoint(r, err));
+        if (o->hash || r->weight_bytes <= HASH_ALWAYS)
+            SM_TRY(ins_hash_content(r, err));
+    }
+    if (l->func)
+        ins_fill_from_rows(r);
+    ins_fill_memory(r);
+    SM_TRY(list_files(r, err));
+    return o->sha256 ? ins_hash_files(r, err) : SM_OK;
+}
+
+static void release(sm_report *r) {
+    sm_free(r->tensors);
+    sm_free(r->encodings.v);
+    sm_free(r->files.v);
+    sm_free(r->ops.v);
+    for (int i = 0; i < r->n_funcs; i++) {
+        sm_free(r->funcs[i].ops.v);
+        sm_free(r->funcs[i].values);
+    }
+    sm_str_free(&r->graph);
+    sm_arena_free(&r->arena);
+    sm_loaded_free(&r->l);
+}
+
+static sm_status print_template(const sm_report *r, sm_str *out, sm_err *err) {
+    sm_sv t = r->l->tok ? sm_tokenizer_chat_template(r->l->tok, NULL) : (sm_sv){"", 0};
+    if (t.n == 0) {
+        SM_FAIL(err, SM_BADINPUT, "%s: it holds no chat template", r->path);
+        return SM_BADINPUT;
+    }
+    sm_str_add(out, t.p, t.n);
+    sm_str_addc(out, '\n');
+    return SM_OK;
 }
 
 sm_status sm_inspect(const char *path, const sm_inspect_opts *o, sm_str *out, sm_err *err) {
     sm_load_opts lo = {.graph_optional = true, .as_written = true};
-    sm_loaded *l = NULL;
-    json_t *j = NULL;
+    sm_report r = {.o = o, .path = path};
     sm_status st;
-    SM_TRY_DONE(sm_load(path, &lo, &l, err));
-    if (o->graph && !o->json) {
-        st = print_graphs(l, out, err);
-        goto done;
-    }
-    SM_TRY_DONE(describe(l, path, o, &j, err));
-    if (o->json) {
-        char *text = json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
-        sm_str_adds(out, text ? text : "");
-        sm_str_addc(out, '\n');
-        free(text);
+    r.arena = sm_arena_new();
+    SM_TRY_DONE(r.arena ? SM_OK : SM_NOMEM(err));
+    SM_TRY_DONE(sm_load(path, &lo, &r.l, err));
+    if (o->template && !o->json) {
+        st = print_template(&r, out, err);
+    } else if (o->graph && !o->json) {
+        st = print_graphs(&r, err);
+        sm_str_add(out, sm_str_z(&r.graph), r.graph.n);
     } else {
-        print_text(j, 0, out);
+        SM_TRY_DONE(fill(&r, err));
+        if (o->json)
+            st = ins_print_json(&r, out, err);
+        else
+            ins_print_text(&r, out);
     }
-    if (!sm_str_ok(out))
+    if (st == SM_OK && !sm_str_ok(out))
         st = SM_NOMEM(err);
 done:
-    json_decref(j);
-    sm_loaded_free(&l);
+    release(&r);
     return st;
 }

@@ -96,6 +96,8 @@ sm_status cpu_plan_arena(sm_exe *e, sm_err *err) {
     sm_free(o);
     sm_trace(SM_T_RUN, 1, "cpu: %zu steps, %d phases, %zu buffers: %zu bytes in place of %zu", e->steps.n, e->n_phases,
              e->bufs.n, e->arena_bytes, unshared);
+    if (e->sizes_only)
+        return SM_OK;
     e->arena = sm_alloc_aligned(e->arena_bytes, 64);
     if (!e->arena)
         return SM_FAIL(err, SM_RESOURCE, "cpu: no %zu bytes of memory for activations of %d rows", e->arena_bytes,

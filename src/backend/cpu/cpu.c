@@ -39,13 +39,15 @@ static sm_status new_cache(sm_exe *e, sm_kv_cache *c, sm_err *err) {
     c->v_page = (size_t)g->heads * (size_t)g->v_dim * pt;
     if (!sm_mul_ok(pages, c->k_page + c->v_page, &elems) || !sm_mul_ok(elems, sizeof(uint16_t), &bytes))
         return SM_NOMEM(err);
+    e->kv_bytes += bytes;
+    if (e->sizes_only)
+        return SM_OK;
     c->block = sm_alloc(bytes + 64);
     if (!c->block)
         return SM_FAIL(err, SM_RESOURCE, "cpu: no %zu bytes of memory for the KV cache of %d pages", bytes,
                        e->lim.n_pages);
     c->k = (uint16_t *)(void *)(((uintptr_t)c->block + 63) & ~(uintptr_t)63);
     c->v = c->k + pages * c->k_page;
-    e->kv_bytes += bytes;
     return SM_OK;
 }
 
@@ -118,7 +120,18 @@ static sm_status compile_steps(sm_exe *e, sm_err *err) {
     SM_TRY(new_caches(e, err));
     SM_TRY(cpu_plan_arena(e, err));
     SM_TRY(new_scratch(e, err));
-    return cpu_pack_weights(e, err);
+    return e->sizes_only ? SM_OK : cpu_pack_weights(e, err);
+}
+
+/* Weights that are packed; and of those that are not, what is read in the file. */
+static void count_weights(const sm_exe *e, sm_exe_info *out) {
+    out->weight_bytes = out->mapped_bytes = 0;
+    for (size_t i = 0; i < e->weights.n; i++) {
+        if (e->weights.v[i].packed)
+            out->weight_bytes += e->weights.v[i].p.bytes;
+        else
+            out->mapped_bytes += sm_tensor_bytes(&e->weights.v[i].v->cst->src);
+    }
 }
 
 static sm_status cpu_compile(const sm_func *f, const sm_limits *lim, sm_exe **out, sm_err *err) {
@@ -197,7 +210,26 @@ static sm_status cpu_run(sm_exe *e, const sm_arrays *in, sm_states *st, sm_array
 static void cpu_info(const sm_exe *e, sm_exe_info *out) {
     *out = (sm_exe_info){.weight_bytes = e->weight_bytes, .kv_bytes = e->kv_bytes, .n_threads = sm_pool_size(e->pool)};
     out->arena_bytes = e->arena_bytes + e->scratch_bytes * (size_t)out->n_threads;
+    count_weights(e, out);
     snprintf(out->isa, sizeof out->isa, "%s", e->k.isa);
+}
+
+static sm_status cpu_plan(const sm_func *f, const sm_limits *lim, sm_exe_info *out, sm_err *err) {
+    memset(out, 0, sizeof *out);
+    if (!sm_func_is_rows(f))
+        return SM_FAIL(err, SM_UNSUPPORTED, "backend cpu runs row-form functions only: '%s' is as written", f->name);
+    SM_TRY(sm_call_check_func(f, lim, err));
+    sm_exe *e = sm_alloc(sizeof *e);
+    if (!e)
+        return SM_NOMEM(err);
+    e->f = f;
+    e->lim = *lim;
+    e->sizes_only = true;
+    sm_status st = compile_steps(e, err);
+    if (st == SM_OK)
+        cpu_info(e, out);
+    cpu_free(&e);
+    return st;
 }
 
 const sm_backend sm_backend_cpu = {
@@ -212,4 +244,5 @@ const sm_backend sm_backend_cpu = {
     .run_taps = cpu_run_taps,
     .run = cpu_run,
     .info = cpu_info,
+    .plan = cpu_plan,
 };

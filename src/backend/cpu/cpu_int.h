@@ -176,6 +176,7 @@ struct sm_exe {
     sm_kv_cache *kv;
     int32_t n_kv;
     uint64_t kv_bytes, weight_bytes;
+    bool sizes_only; /* a plan: nothing is allocated that grows with the model or the context */
     /* a run */
     const sm_batch *batch;
     int32_t *row_seq; /* [max_rows] */
