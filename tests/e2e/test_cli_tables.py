@@ -13,7 +13,6 @@ import pytest
 
 from smelt_cli import ROOT, SMELT, make_model, smelt, smelt_json
 
-BIN = os.path.dirname(os.path.abspath(SMELT))
 COMMANDS = [c["name"] for c in json.loads(subprocess.run([SMELT, "help", "--json"], capture_output=True).stdout)["commands"]]
 
 
@@ -174,13 +173,16 @@ def test_man_pages(page):
         assert all(f"smelt-{c}(1)" in text for c in COMMANDS) and "SMELT_DEBUG" in text
 
 
-def test_pages_are_installed():
-    listed = re.search(r"man_commands = \[(.*?)\]", open(os.path.join(ROOT, "man", "meson.build")).read(), re.S)[1]
-    assert sorted(re.findall(r"'(\w+)'", listed)) == sorted(COMMANDS)
-    built = os.path.join(BIN, "man")
-    if os.path.isdir(built):
-        for c in COMMANDS:
-            assert open(os.path.join(built, f"smelt-{c}.1"), "rb").read() == smelt("help", "--man", c)[0]
+def test_pages_and_completions_are_installed(tmp_path):
+    env = {**os.environ, "MESON_INSTALL_DESTDIR_PREFIX": str(tmp_path)}
+    subprocess.run([os.path.join(ROOT, "man", "install.sh"), os.path.abspath(SMELT), "share/man", "share"], check=True, env=env)
+    pages = tmp_path / "share/man/man1"
+    assert sorted(p.name for p in pages.iterdir()) == sorted(["smelt.1", *(f"smelt-{c}.1" for c in COMMANDS)])
+    for c in COMMANDS:
+        assert (pages / f"smelt-{c}.1").read_bytes() == smelt("help", "--man", c)[0]
+    for shell, path in [("bash", "bash-completion/completions/smelt"), ("zsh", "zsh/site-functions/_smelt"),
+                        ("fish", "fish/vendor_completions.d/smelt.fish")]:
+        assert (tmp_path / "share" / path).read_bytes() == smelt("completions", shell)[0]
 
 
 # ------------------------------------------------------------------ help, settings
