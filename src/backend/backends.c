@@ -58,5 +58,6 @@ sm_status sm_backend_pick(const char *name, const sm_func *f, const sm_backend *
     sm_status st =
         SM_FAIL(err, SM_UNSUPPORTED, "no backend %s: there are auto%s", sm_quote(name, strlen(name)), sm_str_z(&names));
     sm_str_free(&names);
+    sm_err_hint(err, "--backend auto takes the fastest that can");
     return st;
 }

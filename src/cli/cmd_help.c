@@ -32,8 +32,16 @@ void cli_overview(sm_str *out) {
 }
 
 sm_status cli_unknown_command(const char *name, sm_err *err) {
+    const char *names[32];
+    size_t n = 0;
+    for (; n < (size_t)n_commands && n < SM_ARRAY_LEN(names); n++)
+        names[n] = commands[n]->name;
+    const char *nearest = sm_nearest(name, names, n);
     SM_FAIL(err, SM_USAGE, "there is no command %s", sm_quote(name, strlen(name)));
-    sm_err_hint(err, "smelt help lists the commands");
+    if (nearest)
+        sm_err_hint(err, "did you mean smelt %s? smelt help lists the commands", nearest);
+    else
+        sm_err_hint(err, "smelt help lists the commands");
     return SM_USAGE;
 }
 

@@ -84,9 +84,12 @@ static sm_status read_ids(const text_args *a, int32_t *ids, sm_err *err) {
         char *end;
         errno = 0;
         long v = strtol(a->k.pos[i], &end, 10);
-        if (errno || *end || end == a->k.pos[i] || v < 0 || v > INT32_MAX)
-            return SM_FAIL(err, SM_USAGE, "detokenize: wanted token ids, found %s",
-                           sm_quote(a->k.pos[i], strlen(a->k.pos[i])));
+        if (errno || *end || end == a->k.pos[i] || v < 0 || v > INT32_MAX) {
+            SM_FAIL(err, SM_USAGE, "detokenize: wanted token ids, found %s",
+                    sm_quote(a->k.pos[i], strlen(a->k.pos[i])));
+            sm_err_hint(err, "smelt tokenize MODEL -p TEXT gives the ids of a text");
+            return SM_USAGE;
+        }
         ids[i - 1] = (int32_t)v;
     }
     return SM_OK;

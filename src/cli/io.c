@@ -2,6 +2,7 @@
  *
  * io.c: texts in, JSON out.
  */
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,7 +28,11 @@ sm_status cli_text(const char *text, const char *file, sm_str *out, bool *given,
         sm_str_adds(out, text);
     } else if (file || !isatty(STDIN_FILENO)) {
         name = file && strcmp(file, "-") != 0 ? file : "standard input";
-        SM_TRY(sm_file_read(file ? file : "-", TEXT_MAX, out, err));
+        sm_status st = sm_file_read(file ? file : "-", TEXT_MAX, out, err);
+        if (st != SM_OK) {
+            sm_err_hint(err, "give the name of a text file, or - for standard input");
+            return st;
+        }
     } else {
         *given = false;
         return SM_OK;
@@ -35,9 +40,12 @@ sm_status cli_text(const char *text, const char *file, sm_str *out, bool *given,
     if (!sm_str_ok(out))
         return SM_NOMEM(err);
     size_t bad = sm_utf8_valid(sm_str_z(out), out->n);
-    if (bad < out->n)
-        return SM_FAIL(err, SM_BADINPUT, "%s: offset %zu: wanted UTF-8 text, found byte 0x%02X", name, bad,
-                       (unsigned char)out->p[bad]);
+    if (bad < out->n) {
+        SM_FAIL(err, SM_BADINPUT, "%s: offset %zu: wanted UTF-8 text, found byte 0x%02X", name, bad,
+                (unsigned char)out->p[bad]);
+        sm_err_hint(err, "convert it first; iconv -f LATIN1 -t UTF-8 does for Western European text");
+        return SM_BADINPUT;
+    }
     return SM_OK;
 }
 
@@ -91,7 +99,9 @@ sm_status cli_print(sm_str *s, sm_err *err) {
         return SM_NOMEM(err);
     size_t n = s->n, done = n ? fwrite(s->p, 1, n, stdout) : 0;
     sm_str_clear(s);
-    if (done != n || fflush(stdout) != 0)
-        return SM_FAIL(err, SM_RESOURCE, "standard output cannot be written");
-    return SM_OK;
+    if (done == n && fflush(stdout) == 0 && !ferror(stdout))
+        return SM_OK;
+    SM_FAIL(err, SM_RESOURCE, "standard output cannot be written: %s", strerror(errno));
+    sm_err_hint(err, errno == EPIPE ? "the program that reads it has ended" : "see that there is room where it goes");
+    return SM_RESOURCE;
 }

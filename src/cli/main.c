@@ -66,12 +66,25 @@ static sm_status run_command(const command *c, int argc, char **argv, sm_err *er
     return st;
 }
 
-static int finish(sm_status st, const sm_err *err) {
-    sm_err late = {0};
-    if (st == SM_OK && (fflush(stdout) != 0 || ferror(stdout)))
-        err = &late, st = SM_FAIL(&late, SM_RESOURCE, "standard output cannot be written");
+/* Every message goes with what to do next; this, where the place of the failure knew nothing better. */
+static void hint_next(const command *c, sm_status st, sm_err *err) {
+    if (err->hint[0])
+        return;
+    if (st == SM_USAGE || st == SM_UNSUPPORTED)
+        sm_err_hint(err, "smelt help %s tells what it takes", c ? c->name : "");
+    else if (st == SM_BADINPUT)
+        sm_err_hint(err, "smelt inspect FILE shows what can be read of a model");
+    else if (st == SM_RESOURCE)
+        sm_err_hint(err, "a smaller context (-c) or a smaller model takes less");
+}
+
+static int finish(const command *c, sm_status st, sm_err *err) {
+    sm_str nothing = SM_STR_INIT;
+    if (st == SM_OK)
+        st = cli_print(&nothing, err); /* what is still held back */
     if (st == SM_OK)
         return 0;
+    hint_next(c, st, err);
     if (st == SM_CANCELLED)
         return sm_exit_code(st);
     fprintf(stderr, "smelt: %s\n", err->msg);
@@ -96,10 +109,10 @@ int main(int argc, char **argv) {
     const char *name = argv[1];
     if (strcmp(name, "--version") == 0) {
         print_version(argc > 2 && strcmp(argv[2], "--json") == 0);
-        return finish(SM_OK, &err);
+        return finish(NULL, SM_OK, &err);
     }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         name = "help";
     const command *c = find_command(name);
-    return finish(c ? run_command(c, argc - 2, argv + 2, &err) : cli_unknown_command(name, &err), &err);
+    return finish(c, c ? run_command(c, argc - 2, argv + 2, &err) : cli_unknown_command(name, &err), &err);
 }

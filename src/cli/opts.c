@@ -104,6 +104,22 @@ static sm_status set(const opt *o, const char *text, int order, void *args, sm_e
     return SM_OK;
 }
 
+/* What an unknown option may have been meant to be. */
+static void hint_option(const command *c, const char *given, sm_err *err) {
+    const char *names[128], *nearest = NULL;
+    char word[64];
+    size_t n = 0;
+    for (const opt *o; n < SM_ARRAY_LEN(names) && (o = opts_at(c, n)); n++)
+        names[n] = o->name;
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(given + 2, "="), given + 2);
+    if (given[1] == '-')
+        nearest = sm_nearest(word, names, n);
+    if (nearest)
+        sm_err_hint(err, "did you mean --%s? smelt help %s lists the options", nearest, c->name);
+    else
+        sm_err_hint(err, "smelt help %s lists the options", c->name);
+}
+
 /* The option that argv[*i] names, its value when it takes one; *i moves over what was read. */
 static sm_status read_option(const command *c, int argc, char **argv, int *i, void *args, sm_err *err) {
     const char *a = argv[*i], *value = NULL;
@@ -120,7 +136,7 @@ static sm_status read_option(const command *c, int argc, char **argv, int *i, vo
     }
     if (!o) {
         SM_FAIL(err, SM_USAGE, "%s: unknown option %s", c->name, sm_quote(a, strlen(a)));
-        sm_err_hint(err, "smelt help %s", c->name);
+        hint_option(c, a, err);
         return SM_USAGE;
     }
     if (takes_value(o) && !value) {
@@ -161,7 +177,7 @@ sm_status opts_parse(const command *c, int argc, char **argv, void *args, sm_err
         else
             SM_FAIL(err, SM_USAGE, "%s: what is %s for? wanted %s", c->name,
                     sm_quote(k->pos[c->max_pos], strlen(k->pos[c->max_pos])), c->usage);
-        sm_err_hint(err, "smelt help %s", c->name);
+        sm_err_hint(err, "smelt help %s tells more", c->name);
         return SM_USAGE;
     }
     return SM_OK;

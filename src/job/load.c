@@ -23,10 +23,16 @@ static void free_checkpoint(void *c) {
 enum kind { KIND_GGUF, KIND_PACKAGE };
 
 static sm_status tell_kind(const char *path, enum kind *out, sm_err *err) {
-    if (strncmp(path, "hf:", 3) == 0)
-        return SM_FAIL(err, SM_UNSUPPORTED, "%s: models are not fetched here yet: give the path of a file", path);
-    if (!sm_path_exists(path))
-        return SM_FAIL(err, SM_BADINPUT, "%s: no such file", path);
+    if (strncmp(path, "hf:", 3) == 0) {
+        SM_FAIL(err, SM_UNSUPPORTED, "%s: models are not fetched here yet", path);
+        sm_err_hint(err, "fetch it with another program and give the path of the .gguf file");
+        return SM_UNSUPPORTED;
+    }
+    if (!sm_path_exists(path)) {
+        SM_FAIL(err, SM_BADINPUT, "%s: no such file", path);
+        sm_err_hint(err, "give the path of a .gguf file or an .mlpackage");
+        return SM_BADINPUT;
+    }
     if (sm_mlpackage_sniff(path)) {
         *out = KIND_PACKAGE;
         return SM_OK;
@@ -41,7 +47,9 @@ static sm_status tell_kind(const char *path, enum kind *out, sm_err *err) {
         sm_err_hint(err, "give a .gguf file or an .mlpackage");
         return SM_UNSUPPORTED;
     }
-    return SM_FAIL(err, SM_BADINPUT, "%s: neither GGUF nor a Core ML package", path);
+    SM_FAIL(err, SM_BADINPUT, "%s: neither GGUF nor a Core ML package", path);
+    sm_err_hint(err, "give a .gguf file or an .mlpackage");
+    return SM_BADINPUT;
 }
 
 /* ------------------------------------------------------------------ tokenizer */
@@ -198,7 +206,10 @@ sm_status sm_load(const char *path, const sm_load_opts *opts, sm_loaded **out, s
         return SM_NOMEM(err);
     l->name = "";
     l->gen = (sm_gen_config){-1.0, -1.0, -1.0, -1};
-    SM_TRY_DONE(kind == KIND_GGUF ? load_gguf(l, path, &o, err) : load_package(l, path, &o, err));
+    st = kind == KIND_GGUF ? load_gguf(l, path, &o, err) : load_package(l, path, &o, err);
+    if (st == SM_BADINPUT && !err->hint[0])
+        sm_err_hint(err, "compare its size and checksum with the original's, or fetch it again");
+    SM_TRY_DONE(st);
     SM_TRY_DONE(load_tokenizer(l, &o, err));
     if (!l->name) {
         st = SM_NOMEM(err);
