@@ -73,7 +73,8 @@ static void hint_next(const command *c, sm_status st, sm_err *err) {
     if (st == SM_USAGE || st == SM_UNSUPPORTED)
         sm_err_hint(err, "smelt help %s tells what it takes", c ? c->name : "");
     else if (st == SM_BADINPUT)
-        sm_err_hint(err, "smelt inspect FILE shows what can be read of a model");
+        sm_err_hint(err, "smelt help %s tells what it reads; smelt inspect FILE shows what a model holds",
+                    c ? c->name : "");
     else if (st == SM_RESOURCE)
         sm_err_hint(err, "a smaller context (-c) or a smaller model takes less");
 }

@@ -131,7 +131,6 @@ def test_no_such_backend(tiny):
 @pytest.mark.parametrize("args", [
     ["run", "M", "-p", "x", "--lora", "a.gguf"],
     ["run", "M", "-p", "x", "--grammar", "a"],
-    ["eval", "M", "--choices", "a"],
     ["convert", "M", "o.gguf"],
     ["convert", "M", "o.mlpackage", "--to", "mlx"],
     ["convert", "M", "o.mlpackage", "--target", "iOS15"],
