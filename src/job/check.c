@@ -150,6 +150,8 @@ static sm_status encode_text(const checker *c, sm_sv text, sm_ids *ids, sm_err *
         text = SM_SV(own_text);
     SM_TRY(sm_tokenizer_encode(l->tok, text, SM_ENC_BOS, ids, err));
     SM_TRY(same_ids(c, text, ids, err));
+    if (ids->n > 0 && sm_tokenizer_adds_eos(l->tok))
+        ids->n--;
     if (c->o->tokens > 0 && ids->n > (size_t)c->o->tokens)
         ids->n = (size_t)c->o->tokens;
     if (ids->n < 2)

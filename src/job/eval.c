@@ -151,6 +151,8 @@ sm_status sm_eval_text(const sm_loaded *l, const char *path, sm_sv text, const s
     SM_TRY(sm_loaded_tokenizer(l, path, err));
     SM_TRY(sm_loaded_ctx(l, o->ctx, USUAL_WINDOW, 1, &ctx, err));
     SM_TRY_DONE(sm_tokenizer_encode(l->tok, text, SM_ENC_BOS, &ids, err));
+    if (ids.n > 0 && sm_tokenizer_adds_eos(l->tok))
+        ids.n--; /* the text goes on: an end would not be scored as text */
     if (ids.n < 4) {
         st = SM_FAIL(err, SM_BADINPUT, "eval: wanted a text of at least 4 tokens, found %zu", ids.n);
         goto done;
