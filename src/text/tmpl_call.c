@@ -1,95 +1,134 @@
 /* SPDX-License-Identifier: MIT
  *
- * tmpl_call.c: global functions, methods of values, and how arguments are found.
- *
- * One row each in the tables below.  Methods that would change a list or dict in place are refused, as in the sandbox
- * that Hugging Face renders with.
+ * tmpl_call.c: calls: global functions, methods of lists, dicts and loops.
  */
 #include "text/template_int.h"
 
-#include <string.h>
-#include <utf8proc.h>
-
-size_t args_positional(const call_args *a) {
-    return a->n - a->n_names;
-}
-
-const val *args_get(const call_args *a, size_t at, const char *name) {
-    if (at < args_positional(a))
-        return &a->v[at];
-    for (size_t i = 0; i < a->n_names; i++)
-        if (sm_sv_is(a->names[i], name))
-            return &a->v[args_positional(a) + i];
-    return NULL;
-}
-
-static sm_status wants(run *r, sm_sv name, const char *what) {
-    return tmpl_fail(r, SM_BADINPUT, "%.*s: wanted %s", (int)SM_MIN(name.n, (size_t)40), name.p, what);
-}
+#include <time.h>
 
 /* ---- functions ----------------------------------------------------------------------------------------------- */
 
-static sm_status call_raise(run *r, const call_args *a, val *out) {
+static sm_status call_raise(run *r, const val **slot, const call_args *a, val *out) {
     sm_str s = SM_STR_INIT;
+    (void)a;
     (void)out;
-    if (a->n > 0)
-        val_print(a->v[0], &s);
+    val_print(r, *slot[0], &s);
     sm_status st = sm_str_ok(&s) ? tmpl_fail(r, SM_BADINPUT, "%s", sm_str_z(&s)) : tmpl_nomem(r);
     sm_str_free(&s);
     return st;
 }
 
-/* Named arguments, after the entries of a dict given first. */
+/* The entries of a dict or pairs, then the named arguments. */
 static sm_status make_dict(run *r, val_kind kind, const call_args *a, val *out) {
+    size_t n = tmpl_positional(a);
     SM_TRY(val_dict_new(r, kind, out));
-    for (size_t i = 0; i < args_positional(a); i++) {
-        if (a->v[i].kind != VAL_DICT)
-            return tmpl_fail(r, SM_BADINPUT, "wanted a dict, found %s", val_type(a->v[i]));
-        const val_dict *d = a->v[i].u.dict;
+    if (n > 1)
+        return tmpl_fail(r, SM_BADINPUT, "dict: wanted one argument at most");
+    if (n == 1 && a->v[0].kind == VAL_DICT) {
+        const val_dict *d = a->v[0].u.dict;
         for (size_t k = 0; k < d->n; k++)
             SM_TRY(val_put(r, out->u.dict, d->keys[k], d->values[k]));
+    } else if (n == 1) {
+        val_list *items, *pair;
+        SM_TRY(tmpl_iterate(r, a->v[0], &items));
+        for (size_t k = 0; k < items->n; k++) {
+            SM_TRY(tmpl_iterate(r, items->v[k], &pair));
+            if (pair->n != 2)
+                return tmpl_wants(r, SM_SV("dict"), "pairs", items->v[k]);
+            SM_TRY(val_put(r, out->u.dict, pair->v[0], pair->v[1]));
+        }
     }
     for (size_t i = 0; i < a->n_names; i++)
-        SM_TRY(val_put(r, out->u.dict, val_view(a->names[i]), a->v[args_positional(a) + i]));
+        SM_TRY(val_put(r, out->u.dict, val_view(a->names[i]), a->v[n + i]));
     return SM_OK;
 }
 
-static sm_status call_namespace(run *r, const call_args *a, val *out) {
+static sm_status call_namespace(run *r, const val **slot, const call_args *a, val *out) {
+    (void)slot;
     return make_dict(r, VAL_NAMESPACE, a, out);
 }
 
-static sm_status call_dict(run *r, const call_args *a, val *out) {
+static sm_status call_dict(run *r, const val **slot, const call_args *a, val *out) {
+    (void)slot;
     return make_dict(r, VAL_DICT, a, out);
 }
 
-static sm_status call_range(run *r, const call_args *a, val *out) {
-    int64_t bounds[3] = {0, 0, 1};
-    if (a->n < 1 || a->n > 3 || a->n_names > 0)
-        return wants(r, SM_SV("range"), "one to three integers");
-    for (size_t i = 0; i < a->n; i++) {
-        if (a->v[i].kind != VAL_INT)
-            return wants(r, SM_SV("range"), "integers");
-        bounds[a->n == 1 ? 1 : i] = a->v[i].u.i;
+static sm_status call_range(run *r, const val **slot, const call_args *a, val *out) {
+    int64_t b[3] = {0, 0, 1};
+    for (size_t i = 0; i < 3; i++)
+        SM_TRY(tmpl_int_arg(r, SM_SV("range"), slot[i], b[i], &b[i]));
+    if (a->n == 1) {
+        b[1] = b[0];
+        b[0] = 0;
     }
-    int64_t at = bounds[0], end = bounds[1], by = bounds[2];
-    if (by == 0)
-        return wants(r, SM_SV("range"), "a step that is not 0");
-    SM_TRY(val_list_new(r, VAL_LIST, out));
-    while (by > 0 ? at < end : at > end) {
+    if (b[2] == 0)
+        return tmpl_fail(r, SM_BADINPUT, "range: wanted a step that is not 0");
+    SM_TRY(val_list_new(r, VAL_RANGE, out));
+    for (int64_t at = b[0]; b[2] > 0 ? at < b[1] : at > b[1];) {
         if (out->u.list->n >= 100000) /* as in Jinja's sandbox */
             return tmpl_fail(r, SM_RESOURCE, "range of more than 100000");
         SM_TRY(val_push(r, out->u.list, val_int(at)));
-        if (__builtin_add_overflow(at, by, &at))
+        if (__builtin_add_overflow(at, b[2], &at))
             break;
     }
+    for (size_t i = 0; i < 3; i++)
+        out->u.list->bounds[i] = b[i];
     return SM_OK;
 }
 
+static sm_status call_cycler(run *r, const val **slot, const call_args *a, val *out) {
+    (void)slot;
+    if (a->n == 0 || a->n_names > 0)
+        return tmpl_fail(r, SM_BADINPUT, "cycler: wanted items");
+    SM_TRY(val_list_new(r, VAL_CYCLER, out));
+    for (size_t i = 0; i < a->n; i++)
+        SM_TRY(val_push(r, out->u.list, a->v[i]));
+    return SM_OK;
+}
+
+static sm_status call_joiner(run *r, const val **slot, const call_args *a, val *out) {
+    (void)a;
+    SM_TRY(val_list_new(r, VAL_JOINER, out));
+    return val_push(r, out->u.list, slot[0] != NULL ? *slot[0] : val_view(SM_SV(", ")));
+}
+
+/* The local time, as C's strftime writes it; %f are microseconds, and a time without zone has no %z and %Z. */
+static sm_status call_strftime(run *r, const val **slot, const call_args *a, val *out) {
+    time_t now = (time_t)(r->now_us / 1000000);
+    struct tm tm;
+    sm_str text = SM_STR_INIT;
+    (void)a;
+    if (slot[0]->kind != VAL_STR)
+        return tmpl_wants(r, SM_SV("strftime_now"), "a string", *slot[0]);
+    localtime_r(&now, &tm);
+    sm_sv f = slot[0]->u.s;
+    for (size_t i = 0; i < f.n; i++) {
+        char one[4] = {f.p[i]}, z[128];
+        if (f.p[i] != '%' || i + 1 >= f.n) {
+            sm_str_addc(&text, f.p[i]);
+            continue;
+        }
+        one[1] = f.p[++i];
+        if (one[1] == '-' && i + 1 < f.n) /* without zeros before it */
+            one[2] = f.p[++i];
+        if (one[1] == 'f')
+            sm_str_addf(&text, "%06d", (int)(r->now_us % 1000000));
+        else if (one[1] != 'z' && one[1] != 'Z')
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+            sm_str_add(&text, z, strftime(z, sizeof z, one, &tm));
+#pragma GCC diagnostic pop
+    }
+    return val_take_str(r, &text, out);
+}
+
 static const struct {
-    const char *name;
-    sm_status (*call)(run *r, const call_args *a, val *out);
+    const char *name, *params; /* NULL: the function looks at the arguments itself */
+    sm_status (*call)(run *r, const val **slot, const call_args *a, val *out);
 } functions[] = {
-    {"raise_exception", call_raise}, {"namespace", call_namespace}, {"dict", call_dict}, {"range", call_range}};
+    {"raise_exception", "message", call_raise},   {"namespace", NULL, call_namespace}, {"dict", NULL, call_dict},
+    {"range", "start stop? step? /", call_range}, {"cycler", NULL, call_cycler},       {"joiner", "sep?", call_joiner},
+    {"strftime_now", "format", call_strftime}};
 
 bool tmpl_has_function(sm_sv name) {
     for (size_t i = 0; i < SM_ARRAY_LEN(functions); i++)
@@ -98,257 +137,66 @@ bool tmpl_has_function(sm_sv name) {
     return false;
 }
 
-/* ---- methods of strings -------------------------------------------------------------------------------------- */
-
-static sm_status str_strip(run *r, sm_sv s, sm_sv name, const call_args *a, val *out) {
-    const val *chars = args_get(a, 0, "chars");
-    if (chars != NULL && chars->kind != VAL_STR && chars->kind != VAL_NONE)
-        return wants(r, name, "a string");
-    *out = val_view(
-        val_strip(s, chars != NULL && chars->kind == VAL_STR ? &chars->u.s : NULL, name.p[0] != 'r', name.p[0] != 'l'));
-    return SM_OK;
-}
-
-/* Pieces between white space. */
-static sm_status split_space(run *r, sm_sv s, int64_t most, val *out) {
-    for (s = val_strip(s, NULL, true, false); s.n > 0; s = val_strip(s, NULL, true, false)) {
-        size_t end = 0, next = 0;
-        while (next < s.n && !val_is_space(val_char(s, &next)))
-            end = next;
-        if (most == 0)
-            end = val_strip(s, NULL, false, true).n;
-        SM_TRY(val_push(r, out->u.list, val_view((sm_sv){s.p, end})));
-        most -= most > 0;
-        s = (sm_sv){s.p + end, s.n - end};
-        if (val_strip(s, NULL, true, false).n == 0)
-            break;
-    }
-    return SM_OK;
-}
-
-static size_t last_of(sm_sv s, sm_sv what) {
-    for (size_t i = s.n + 1 - SM_MIN(what.n, s.n); i-- > 0;)
-        if (s.n - i >= what.n && memcmp(s.p + i, what.p, what.n) == 0)
-            return i;
-    return SIZE_MAX;
-}
-
-static sm_status split_from_right(run *r, sm_sv s, sm_sv by, int64_t most, val *out) {
-    size_t at;
-    while (most-- != 0 && (at = last_of(s, by)) != SIZE_MAX) {
-        SM_TRY(val_push(r, out->u.list, val_view((sm_sv){s.p + at + by.n, s.n - at - by.n})));
-        s.n = at;
-    }
-    SM_TRY(val_push(r, out->u.list, val_view(s)));
-    val_list *l = out->u.list;
-    for (size_t i = 0; i < l->n / 2; i++) {
-        val v = l->v[i];
-        l->v[i] = l->v[l->n - 1 - i];
-        l->v[l->n - 1 - i] = v;
-    }
-    return SM_OK;
-}
-
-static sm_status str_split(run *r, sm_sv s, sm_sv name, const call_args *a, val *out) {
-    const val *by = args_get(a, 0, "sep"), *most = args_get(a, 1, "maxsplit");
-    int64_t left = most != NULL && most->kind == VAL_INT ? most->u.i : -1;
-    SM_TRY(val_list_new(r, VAL_LIST, out));
-    if (by == NULL || by->kind == VAL_NONE) {
-        if (name.p[0] == 'r' && left >= 0)
-            return tmpl_fail(r, SM_UNSUPPORTED, "rsplit at white space with maxsplit is not supported");
-        return split_space(r, s, left, out);
-    }
-    if (by->kind != VAL_STR || by->u.s.n == 0)
-        return wants(r, name, "a separator that is not empty");
-    if (name.p[0] == 'r')
-        return split_from_right(r, s, by->u.s, left, out);
-    for (const char *p; left-- != 0 && (p = memmem(s.p, s.n, by->u.s.p, by->u.s.n)) != NULL;) {
-        size_t n = (size_t)(p - s.p);
-        SM_TRY(val_push(r, out->u.list, val_view((sm_sv){s.p, n})));
-        s = (sm_sv){p + by->u.s.n, s.n - n - by->u.s.n};
-    }
-    return val_push(r, out->u.list, val_view(s));
-}
-
-static sm_status str_splitlines(run *r, sm_sv s, sm_sv name, const call_args *a, val *out) {
-    const val *keep = args_get(a, 0, "keepends");
-    (void)name;
-    SM_TRY(val_list_new(r, VAL_LIST, out));
-    while (s.n > 0) {
-        size_t n = 0;
-        while (n < s.n && s.p[n] != '\n' && s.p[n] != '\r')
-            n++;
-        size_t end = n + (n < s.n) + (n + 1 < s.n && s.p[n] == '\r' && s.p[n + 1] == '\n');
-        SM_TRY(val_push(r, out->u.list, val_view((sm_sv){s.p, keep != NULL && val_true(*keep) ? end : n})));
-        s = (sm_sv){s.p + end, s.n - end};
-    }
-    return SM_OK;
-}
-
-static bool has_affix(sm_sv s, sm_sv affix, bool end) {
-    return s.n >= affix.n && memcmp(end ? s.p + s.n - affix.n : s.p, affix.p, affix.n) == 0;
-}
-
-static sm_status str_affix(run *r, sm_sv s, sm_sv name, const call_args *a, val *out) {
-    bool end = name.p[0] == 'e';
-    *out = val_bool(false);
-    if (a->n == 1 && a->v[0].kind == VAL_STR) {
-        *out = val_bool(has_affix(s, a->v[0].u.s, end));
-        return SM_OK;
-    }
-    if (a->n != 1 || a->v[0].kind != VAL_TUPLE)
-        return wants(r, name, "a string");
-    for (size_t i = 0; i < a->v[0].u.list->n; i++) {
-        val v = a->v[0].u.list->v[i];
-        if (v.kind != VAL_STR)
-            return wants(r, name, "strings");
-        out->u.b = out->u.b || has_affix(s, v.u.s, end);
-    }
-    return SM_OK;
-}
-
-static sm_status str_remove_affix(run *r, sm_sv s, sm_sv name, const call_args *a, val *out) {
-    bool end = sm_sv_is(name, "removesuffix");
-    if (a->n != 1 || a->v[0].kind != VAL_STR)
-        return wants(r, name, "a string");
-    size_t n = has_affix(s, a->v[0].u.s, end) ? a->v[0].u.s.n : 0;
-    *out = val_view((sm_sv){end ? s.p : s.p + n, s.n - n});
-    return SM_OK;
-}
-
-/* The filters of the same name do the work. */
-static sm_status str_by_filter(run *r, sm_sv s, sm_sv name, const call_args *a, val *out) {
-    return tmpl_filter(r, name, val_view(s), a, out);
-}
-
-/* A capital after anything that is not a letter; the filter of this name has other ideas of where a word begins. */
-static sm_status str_title(run *r, sm_sv s, sm_sv name, const call_args *a, val *out) {
-    sm_str text = SM_STR_INIT;
-    bool inside = false;
-    (void)name;
-    (void)a;
-    for (size_t i = 0; i < s.n;) {
-        char z[4];
-        utf8proc_int32_t cp = (utf8proc_int32_t)val_char(s, &i);
-        utf8proc_category_t c = utf8proc_category(cp);
-        sm_str_add(&text, z,
-                   (size_t)sm_utf8_encode((uint32_t)(inside ? utf8proc_tolower(cp) : utf8proc_totitle(cp)), z));
-        inside = c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LT;
-    }
-    return val_take_str(r, &text, out);
-}
-
-static sm_status str_find(run *r, sm_sv s, sm_sv name, const call_args *a, val *out) {
-    if (a->n != 1 || a->v[0].kind != VAL_STR)
-        return wants(r, name, "a string");
-    sm_sv what = a->v[0].u.s;
-    size_t at = SIZE_MAX;
-    if (name.p[0] == 'r')
-        at = last_of(s, what);
-    else if (what.n == 0)
-        at = 0;
-    else if (memmem(s.p, s.n, what.p, what.n) != NULL)
-        at = (size_t)((const char *)memmem(s.p, s.n, what.p, what.n) - s.p);
-    *out = val_int(at == SIZE_MAX ? -1 : (int64_t)val_str_len((sm_sv){s.p, at}));
-    return SM_OK;
-}
-
-static sm_status str_count(run *r, sm_sv s, sm_sv name, const call_args *a, val *out) {
-    int64_t n = 0;
-    if (a->n != 1 || a->v[0].kind != VAL_STR)
-        return wants(r, name, "a string");
-    sm_sv what = a->v[0].u.s;
-    if (what.n == 0)
-        n = (int64_t)val_str_len(s) + 1;
-    for (const char *p; what.n > 0 && (p = memmem(s.p, s.n, what.p, what.n)) != NULL; n++)
-        s = (sm_sv){p + what.n, s.n - (size_t)(p - s.p) - what.n};
-    *out = val_int(n);
-    return SM_OK;
-}
-
-static sm_status str_join(run *r, sm_sv s, sm_sv name, const call_args *a, val *out) {
-    sm_str text = SM_STR_INIT;
-    val_list *items;
-    if (a->n != 1)
-        return wants(r, name, "a list");
-    SM_TRY(tmpl_iterate(r, a->v[0], &items));
-    for (size_t i = 0; i < items->n; i++)
-        if (items->v[i].kind != VAL_STR)
-            return wants(r, name, "strings");
-    for (size_t i = 0; i < items->n; i++) {
-        if (i > 0)
-            sm_str_add(&text, s.p, s.n);
-        val_print(items->v[i], &text);
-    }
-    return val_take_str(r, &text, out);
-}
-
-/* isdigit, isalpha, isspace, isupper, islower: all characters, and at least one. */
-static sm_status str_is(run *r, sm_sv s, sm_sv name, const call_args *a, val *out) {
-    bool all = s.n > 0, cased = false;
-    (void)r;
-    (void)a;
-    for (size_t i = 0; i < s.n && all;) {
-        uint32_t cp = val_char(s, &i);
-        utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-        bool upper = c == UTF8PROC_CATEGORY_LU || c == UTF8PROC_CATEGORY_LT, lower = c == UTF8PROC_CATEGORY_LL;
-        if (sm_sv_is(name, "isdigit"))
-            all = c == UTF8PROC_CATEGORY_ND;
-        else if (sm_sv_is(name, "isalpha"))
-            all = c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO;
-        else if (sm_sv_is(name, "isspace"))
-            all = val_is_space(cp);
-        else
-            all = sm_sv_is(name, "isupper") ? !lower : !upper;
-        cased = cased || upper || lower;
-    }
-    if (sm_sv_is(name, "isupper") || sm_sv_is(name, "islower"))
-        all = all && cased;
-    *out = val_bool(all);
-    return SM_OK;
-}
-
 /* ---- methods of dicts, lists, loops -------------------------------------------------------------------------- */
 
 static sm_status dict_method(run *r, const val_dict *d, sm_sv name, const call_args *a, val *out) {
+    const val *slot[2];
     if (sm_sv_is(name, "get")) {
-        const val *v = a->n > 0 ? val_get(d, a->v[0]) : NULL, *other = args_get(a, 1, "default");
-        *out = v != NULL ? *v : other != NULL ? *other : val_none();
-        return a->n > 0 ? SM_OK : wants(r, name, "a key");
+        SM_TRY(tmpl_bind(r, name, "key default? /", a, slot));
+        SM_TRY(val_hashable(r, *slot[0]));
+        const val *v = val_get(r, d, *slot[0]);
+        *out = v != NULL ? *v : slot[1] != NULL ? *slot[1] : val_none();
+        return SM_OK;
     }
-    bool keys = sm_sv_is(name, "keys"), values = sm_sv_is(name, "values"), both = sm_sv_is(name, "items");
-    if (!keys && !values && !both)
-        return tmpl_fail(r, SM_UNSUPPORTED, "dict method '%.*s' is not supported", (int)name.n, name.p);
-    SM_TRY(val_list_new(r, VAL_LIST, out));
-    for (size_t i = 0; i < d->n; i++) {
-        val v = keys ? d->keys[i] : d->values[i];
-        if (both) {
-            SM_TRY(val_list_new(r, VAL_TUPLE, &v));
-            SM_TRY(val_push(r, v.u.list, d->keys[i]));
-            SM_TRY(val_push(r, v.u.list, d->values[i]));
-        }
-        SM_TRY(val_push(r, out->u.list, v));
-    }
+    if (sm_sv_is(name, "fromkeys"))
+        return tmpl_fail(r, SM_UNSUPPORTED, "dict method 'fromkeys' is not supported");
+    SM_TRY(tmpl_bind(r, name, "", a, slot));
+    if (sm_sv_is(name, "copy"))
+        return make_dict(r, VAL_DICT, &(call_args){(val[]){{.kind = VAL_DICT, .u.dict = (val_dict *)d}}, 1, NULL, 0},
+                         out);
+    bool keys = sm_sv_is(name, "keys"), values = sm_sv_is(name, "values");
+    SM_TRY(val_list_new(r, VAL_VIEW, out));
+    out->u.list->type = keys ? "dict_keys" : values ? "dict_values" : "dict_items";
+    for (size_t i = 0; i < d->n; i++)
+        SM_TRY(keys || values ? val_push(r, out->u.list, keys ? d->keys[i] : d->values[i])
+                              : val_push_pair(r, out->u.list, d->keys[i], d->values[i]));
     return SM_OK;
 }
 
-static sm_status list_method(run *r, const val_list *l, sm_sv name, const call_args *a, val *out) {
-    int64_t n = 0, first = -1;
-    if ((!sm_sv_is(name, "index") && !sm_sv_is(name, "count")) || a->n != 1)
-        return tmpl_fail(r, SM_UNSUPPORTED, "list method '%.*s' is not supported", (int)name.n, name.p);
-    for (size_t i = 0; i < l->n; i++)
-        if (val_equal(l->v[i], a->v[0])) {
-            first = first < 0 ? (int64_t)i : first;
+static sm_status list_method(run *r, val self, sm_sv name, const call_args *a, val *out) {
+    const val_list *l = self.u.list;
+    const val *slot[3];
+    int64_t n = 0, first = -1, from, to, len = (int64_t)l->n;
+    if (sm_sv_is(name, "copy")) {
+        SM_TRY(tmpl_bind(r, name, "", a, slot));
+        SM_TRY(val_list_new(r, VAL_LIST, out));
+        for (size_t i = 0; i < l->n; i++)
+            SM_TRY(val_push(r, out->u.list, l->v[i]));
+        return SM_OK;
+    }
+    bool count = sm_sv_is(name, "count");
+    slot[1] = slot[2] = NULL;
+    SM_TRY(tmpl_bind(r, name, count ? "value /" : "value start? stop? /", a, slot));
+    SM_TRY(tmpl_int_arg(r, name, slot[1], 0, &from));
+    SM_TRY(tmpl_int_arg(r, name, slot[2], len, &to));
+    from = from < 0 ? SM_MAX(from + len, 0) : from;
+    to = to < 0 ? to + len : SM_MIN(to, len);
+    for (int64_t i = from; i < to; i++)
+        if (val_equal(r, l->v[i], *slot[0])) {
+            first = first < 0 ? i : first;
             n++;
         }
-    *out = val_int(name.p[0] == 'c' ? n : first);
-    return name.p[0] == 'c' || n > 0 ? SM_OK : tmpl_fail(r, SM_BADINPUT, "index: not in the list");
+    SM_TRY(tmpl_check(r));
+    *out = val_int(count ? n : first);
+    return count || n > 0 ? SM_OK : tmpl_fail(r, SM_BADINPUT, "index: not in the list");
 }
 
 static sm_status loop_method(run *r, val_loop *l, sm_sv name, const call_args *a, val *out) {
+    if (a->n_names > 0)
+        return tmpl_fail(r, SM_BADINPUT, "loop.%.*s: arguments have no names", (int)name.n, name.p);
     if (sm_sv_is(name, "cycle")) {
         if (a->n == 0)
-            return wants(r, name, "values");
+            return tmpl_fail(r, SM_BADINPUT, "cycle: wanted values");
         *out = a->v[l->at % a->n];
         return SM_OK;
     }
@@ -356,62 +204,86 @@ static sm_status loop_method(run *r, val_loop *l, sm_sv name, const call_args *a
     SM_TRY(val_list_new(r, VAL_TUPLE, &now));
     for (size_t i = 0; i < a->n; i++)
         SM_TRY(val_push(r, now.u.list, a->v[i]));
-    *out = val_bool(!val_equal(l->changed, now));
+    *out = val_bool(!l->has_changed || !val_equal(r, l->changed, now));
     l->changed = now;
+    l->has_changed = true;
     return SM_OK;
 }
 
-static const struct {
-    const char *name;
-    sm_status (*call)(run *r, sm_sv s, sm_sv name, const call_args *a, val *out);
-} str_methods[] = {
-    {"strip", str_strip},
-    {"lstrip", str_strip},
-    {"rstrip", str_strip},
-    {"split", str_split},
-    {"rsplit", str_split},
-    {"splitlines", str_splitlines},
-    {"startswith", str_affix},
-    {"endswith", str_affix},
-    {"removeprefix", str_remove_affix},
-    {"removesuffix", str_remove_affix},
-    {"upper", str_by_filter},
-    {"lower", str_by_filter},
-    {"capitalize", str_by_filter},
-    {"title", str_title},
-    {"replace", str_by_filter},
-    {"find", str_find},
-    {"rfind", str_find},
-    {"count", str_count},
-    {"join", str_join},
-    {"isdigit", str_is},
-    {"isalpha", str_is},
-    {"isspace", str_is},
-    {"isupper", str_is},
-    {"islower", str_is},
-};
+static sm_status cycler_method(run *r, val_list *l, sm_sv name, const call_args *a, val *out) {
+    SM_TRY(tmpl_bind(r, name, "", a, NULL));
+    if (name.p[0] == 'r') {
+        l->at = 0;
+        *out = val_none();
+        return SM_OK;
+    }
+    *out = l->v[l->at];
+    l->at = (l->at + 1) % l->n;
+    return SM_OK;
+}
+
+/* Nothing the first time, the separator after that. */
+static sm_status call_join(run *r, val_list *l, const call_args *a, val *out) {
+    SM_TRY(tmpl_bind(r, SM_SV("joiner"), "", a, NULL));
+    *out = l->at > 0 ? l->v[0] : val_view(SM_SV(""));
+    l->at = 1;
+    return SM_OK;
+}
 
 static sm_status call_method(run *r, val self, sm_sv name, const call_args *a, val *out) {
-    if (self.kind == VAL_DICT)
+    switch (self.kind) {
+    case VAL_DICT:
         return dict_method(r, self.u.dict, name, a, out);
-    if (val_is_seq(self))
-        return list_method(r, self.u.list, name, a, out);
-    if (self.kind == VAL_LOOP)
+    case VAL_LIST:
+    case VAL_TUPLE:
+    case VAL_RANGE:
+        return list_method(r, self, name, a, out);
+    case VAL_LOOP:
         return loop_method(r, self.u.loop, name, a, out);
-    for (size_t i = 0; i < SM_ARRAY_LEN(str_methods); i++)
-        if (sm_sv_is(name, str_methods[i].name))
-            return str_methods[i].call(r, self.u.s, name, a, out);
-    return tmpl_fail(r, SM_UNSUPPORTED, "string method '%.*s' is not supported", (int)name.n, name.p);
+    case VAL_CYCLER:
+        return cycler_method(r, self.u.list, name, a, out);
+    default:
+        return tmpl_call_str(r, self, name, a, out);
+    }
+}
+
+/* ---- calls --------------------------------------------------------------------------------------------------- */
+
+static sm_status call_function(run *r, sm_sv name, const call_args *a, val *out) {
+    const val *slot[TMPL_MAX_PARAMS];
+    for (size_t i = 0; i < SM_ARRAY_LEN(functions); i++)
+        if (sm_sv_is(name, functions[i].name)) {
+            if (functions[i].params != NULL)
+                SM_TRY(tmpl_bind(r, name, functions[i].params, a, slot));
+            return functions[i].call(r, slot, a, out);
+        }
+    return tmpl_fail(r, SM_UNSUPPORTED, "there is no function %s", sm_quote(name.p, name.n));
+}
+
+static sm_status call_value(run *r, val callee, const call_args *a, val *out) {
+    switch (callee.kind) {
+    case VAL_METHOD:
+        return call_method(r, callee.u.method->self, callee.u.method->name, a, out);
+    case VAL_FUNCTION:
+        return call_function(r, callee.u.s, a, out);
+    case VAL_MACRO:
+        return tmpl_call_macro(r, callee.u.macro, a, out);
+    case VAL_LOOP:
+        if (a->n != 1)
+            return tmpl_fail(r, SM_BADINPUT, "loop: wanted one argument");
+        return tmpl_call_loop(r, callee.u.loop, a->v[0], out);
+    case VAL_JOINER:
+        return call_join(r, callee.u.list, a, out);
+    case VAL_UNDEFINED:
+        return tmpl_fail(r, SM_BADINPUT, "%s is undefined: it cannot be called", sm_quote(callee.u.s.p, callee.u.s.n));
+    default:
+        return tmpl_fail(r, SM_BADINPUT, "%s cannot be called", val_type(callee));
+    }
 }
 
 sm_status tmpl_call(run *r, val callee, const call_args *args, val *out) {
-    if (callee.kind == VAL_METHOD)
-        return call_method(r, callee.u.method->self, callee.u.method->name, args, out);
-    if (callee.kind == VAL_FUNCTION)
-        for (size_t i = 0; i < SM_ARRAY_LEN(functions); i++)
-            if (sm_sv_is(callee.u.s, functions[i].name))
-                return functions[i].call(r, args, out);
-    if (callee.kind == VAL_UNDEFINED)
-        return tmpl_fail(r, SM_UNSUPPORTED, "there is no function %s", sm_quote(callee.u.s.p, callee.u.s.n));
-    return tmpl_fail(r, SM_BADINPUT, "%s cannot be called", val_type(callee));
+    SM_TRY(tmpl_enter(r));
+    SM_TRY(call_value(r, callee, args, out));
+    r->depth--;
+    return tmpl_spent(r) ? tmpl_check(r) : SM_OK;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * tmpl_filter.c: filters (x | name) and tests (x is name) of chat templates: one row each in the tables at the end.
+ * tmpl_filter.c: filters (x | name) of strings and numbers, and the table of all filters.
  *
- * They are known when a template is parsed: one that is not here is refused then, not in the middle of a chat.
+ * They are known when a template is parsed: one that is not here is refused then, not in the middle of a chat.  Those of
+ * the name of a string's method are that method on the value's text.
  */
 #include "text/template_int.h"
 
@@ -12,520 +13,543 @@
 #include <string.h>
 #include <utf8proc.h>
 
-static sm_status wants(run *r, sm_sv name, const char *what, val found) {
-    return tmpl_fail(r, SM_BADINPUT, "%.*s: wanted %s, found %s", (int)name.n, name.p, what, val_type(found));
+static bool given_true(const val *v) {
+    return v != NULL && val_true(*v);
 }
 
-/* Text of anything, as most string filters take it. */
-static sm_status to_text(run *r, val in, sm_sv *out) {
-    if (in.kind != VAL_STR) {
-        sm_str s = SM_STR_INIT;
-        val_print(in, &s);
-        SM_TRY(val_take_str(r, &s, &in));
-    }
-    *out = in.u.s;
-    return SM_OK;
+static bool given(const val *v) {
+    return v != NULL && v->kind != VAL_NONE;
 }
 
 /* ---- strings ------------------------------------------------------------------------------------------------- */
 
-static sm_status filter_trim(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    const val *chars = args_get(a, 0, "chars");
+/* Text as a string that is still safe if it was. */
+static sm_status soft(filter_call *c, val *out) {
     sm_sv s;
-    (void)name;
-    SM_TRY(to_text(r, in, &s));
-    *out = val_view(val_strip(s, chars != NULL && chars->kind == VAL_STR ? &chars->u.s : NULL, true, true));
+    SM_TRY(val_text(c->r, c->in, &s));
+    *out = val_view(s);
+    out->safe = c->in.kind == VAL_STR && c->in.safe;
     return SM_OK;
 }
 
-static void put_cased(uint32_t cp, bool upper, sm_str *out) {
-    char z[4];
-    if (upper && cp == 0xdf) { /* the one letter whose capital form is two that anybody writes */
-        sm_str_adds(out, "SS");
-        return;
-    }
-    utf8proc_int32_t c = (utf8proc_int32_t)cp;
-    sm_str_add(out, z, (size_t)sm_utf8_encode((uint32_t)(upper ? utf8proc_toupper(c) : utf8proc_tolower(c)), z));
+/* trim, upper, lower, capitalize, center: methods. */
+static sm_status filter_method(filter_call *c, val *out) {
+    val self, args[1];
+    size_t n = 0;
+    SM_TRY(soft(c, &self));
+    if (sm_sv_is(c->name, "center"))
+        args[n++] = c->slot[0] != NULL ? *c->slot[0] : val_int(80);
+    else if (c->slot[0] != NULL)
+        args[n++] = *c->slot[0];
+    return tmpl_call_str(c->r, self, sm_sv_is(c->name, "trim") ? SM_SV("strip") : c->name,
+                         &(call_args){args, n, NULL, 0}, out);
 }
 
-/* upper, lower, capitalize, title (after anything that is not a letter, as Jinja's filter has it: space and brackets). */
-static sm_status filter_case(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    bool upper = sm_sv_is(name, "upper"), first = sm_sv_is(name, "capitalize"), title = sm_sv_is(name, "title");
+static sm_status filter_string(filter_call *c, val *out) {
+    return soft(c, out);
+}
+
+/* A capital after white space and opening brackets; the method of this name has other ideas of where a word begins. */
+static sm_status filter_title(filter_call *c, val *out) {
     sm_str text = SM_STR_INIT;
-    bool starts = first || title;
+    bool starts = true;
     sm_sv s;
-    (void)a;
-    SM_TRY(to_text(r, in, &s));
+    SM_TRY(val_text(c->r, c->in, &s));
+    tmpl_charge(c->r, s.n * 4);
+    for (size_t i = 0; i < s.n;) {
+        size_t at = i;
+        uint32_t cp = val_char(s, &i);
+        val v;
+        sm_status st = tmpl_call_str(c->r, val_view((sm_sv){s.p + at, i - at}),
+                                     starts ? SM_SV("upper") : SM_SV("lower"), &(call_args){0}, &v);
+        if (st != SM_OK) {
+            sm_str_free(&text);
+            return st;
+        }
+        sm_str_add(&text, v.u.s.p, v.u.s.n);
+        starts = val_is_space(cp) || (cp < 0x80 && cp != 0 && strchr("-({[<", (int)cp) != NULL);
+    }
+    return val_take_str(c->r, &text, out);
+}
+
+/* old, new, count? */
+static sm_status filter_replace(filter_call *c, val *out) {
+    val args[3];
+    sm_sv s;
+    for (int i = 0; i < 2; i++) {
+        SM_TRY(val_text(c->r, *c->slot[i], &s));
+        args[i] = val_view(s);
+    }
+    args[2] = given(c->slot[2]) ? *c->slot[2] : val_int(-1);
+    SM_TRY(val_text(c->r, c->in, &s));
+    return tmpl_call_str(c->r, val_view(s), SM_SV("replace"), &(call_args){args, 3, NULL, 0}, out);
+}
+
+/* width?, first?, blank? */
+static sm_status filter_indent(filter_call *c, val *out) {
+    const val *width = c->slot[0];
+    sm_str text = SM_STR_INIT, pad = SM_STR_INIT;
+    val lines;
+    if (c->in.kind != VAL_STR)
+        return tmpl_wants(c->r, c->name, "a string", c->in);
+    if (width != NULL && !val_is_int(*width) && width->kind != VAL_STR)
+        return tmpl_wants(c->r, c->name, "a width", *width);
+    if (width != NULL && width->kind == VAL_INT && width->u.i > 100000)
+        return tmpl_fail(c->r, SM_RESOURCE, "indent of more than 100000");
+    SM_TRY(tmpl_call_str(c->r, c->in, SM_SV("splitlines"), &(call_args){0}, &lines));
+    val_list *l = lines.u.list;
+    size_t n = c->in.u.s.n;
+    char end = n > 0 ? c->in.u.s.p[n - 1] : '\0';
+    if (n == 0 || end == '\n' || end == '\r' || end == '\v' || end == '\f') /* Jinja adds a line end before it splits */
+        SM_TRY(end == '\r' ? SM_OK : val_push(c->r, l, val_view(SM_SV(""))));
+    if (width != NULL && width->kind == VAL_STR)
+        sm_str_add(&pad, width->u.s.p, width->u.s.n);
+    else
+        for (int64_t i = width != NULL ? val_as_int(*width) : 4; i > 0; i--)
+            sm_str_addc(&pad, ' ');
+    for (size_t i = 0; i < l->n && tmpl_room(c->r, &text); i++) {
+        sm_sv line = l->v[i].u.s;
+        if (i > 0)
+            sm_str_addc(&text, '\n');
+        if (i == 0 ? given_true(c->slot[1]) : line.n > 0 || given_true(c->slot[2]))
+            sm_str_add(&text, sm_str_z(&pad), pad.n);
+        sm_str_add(&text, line.p, line.n);
+    }
+    text.failed = text.failed || !sm_str_ok(&pad);
+    sm_str_free(&pad);
+    SM_TRY(val_take_str(c->r, &text, out));
+    out->safe = c->in.safe;
+    return SM_OK;
+}
+
+/* length?, killwords?, end?, leeway? */
+static sm_status filter_truncate(filter_call *c, val *out) {
+    int64_t length, leeway;
+    sm_sv end = SM_SV("...");
+    SM_TRY(tmpl_int_arg(c->r, c->name, c->slot[0], 255, &length));
+    SM_TRY(tmpl_int_arg(c->r, c->name, given(c->slot[3]) ? c->slot[3] : NULL, 5, &leeway));
+    if (c->slot[2] != NULL && c->slot[2]->kind != VAL_STR)
+        return tmpl_wants(c->r, c->name, "a string", *c->slot[2]);
+    if (c->in.kind != VAL_STR && c->in.kind != VAL_UNDEFINED)
+        return tmpl_wants(c->r, c->name, "a string", c->in);
+    if (c->slot[2] != NULL)
+        end = c->slot[2]->u.s;
+    int64_t n_end = (int64_t)val_str_len(end), over;
+    if (length < n_end || leeway < 0)
+        return tmpl_fail(c->r, SM_BADINPUT, "truncate: wanted a length of %lld at least", (long long)n_end);
+    *out = c->in;
+    if (c->in.kind == VAL_UNDEFINED || __builtin_add_overflow(length, leeway, &over) ||
+        (int64_t)val_str_len(c->in.u.s) <= over)
+        return SM_OK;
+    sm_sv s = {c->in.u.s.p, val_str_offset(c->in.u.s, (size_t)(length - n_end))};
+    if (!given_true(c->slot[1])) {
+        const char *space = s.n > 0 ? memrchr(s.p, ' ', s.n) : NULL;
+        s.n = space != NULL ? (size_t)(space - s.p) : s.n;
+    }
+    val cut = val_view(s);
+    cut.safe = c->in.safe;
+    return tmpl_binary(c->r, SM_SV("+"), cut, val_view(end), out);
+}
+
+static sm_status filter_wordcount(filter_call *c, val *out) {
+    int64_t n = 0;
+    bool inside = false;
+    sm_sv s;
+    SM_TRY(val_text(c->r, c->in, &s));
+    tmpl_charge(c->r, s.n);
     for (size_t i = 0; i < s.n;) {
         uint32_t cp = val_char(s, &i);
-        put_cased(cp, upper || starts, &text);
-        starts = title && (val_is_space(cp) || (cp < 0x80 && cp != 0 && strchr("-({[<", (int)cp) != NULL));
+        utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)cp);
+        bool word = cp == '_' || (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO) ||
+                    (k >= UTF8PROC_CATEGORY_ND && k <= UTF8PROC_CATEGORY_NO);
+        n += word && !inside;
+        inside = word;
     }
-    return val_take_str(r, &text, out);
-}
-
-static sm_status filter_replace(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    const val *from = args_get(a, 0, "old"), *to = args_get(a, 1, "new"), *most = args_get(a, 2, "count");
-    sm_str text = SM_STR_INIT;
-    sm_sv s, x, y;
-    if (from == NULL || to == NULL)
-        return wants(r, name, "two strings", in);
-    SM_TRY(to_text(r, in, &s));
-    SM_TRY(to_text(r, *from, &x));
-    SM_TRY(to_text(r, *to, &y));
-    int64_t left = most != NULL && most->kind == VAL_INT ? most->u.i : -1;
-    size_t i = 0;
-    while (i <= s.n && left != 0) {
-        const char *p = x.n > 0 ? memmem(s.p + i, s.n - i, x.p, x.n) : s.p + i;
-        if (p == NULL)
-            break;
-        sm_str_add(&text, s.p + i, (size_t)(p - s.p) - i);
-        sm_str_add(&text, y.p, y.n);
-        i = (size_t)(p - s.p) + x.n;
-        left -= left > 0;
-        if (x.n == 0 && i < s.n) { /* between all characters, and at both ends */
-            size_t at = i;
-            val_char(s, &i);
-            sm_str_add(&text, s.p + at, i - at);
-        } else if (x.n == 0) {
-            i = s.n + 1;
-        }
-        if (text.n > SM_TEMPLATE_WORK_BYTES)
-            text.failed = true;
-    }
-    if (i < s.n)
-        sm_str_add(&text, s.p + i, s.n - i);
-    return val_take_str(r, &text, out);
-}
-
-static sm_status filter_string(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    sm_sv s;
-    (void)name;
-    (void)a;
-    SM_TRY(to_text(r, in, &s));
-    *out = val_view(s);
+    *out = val_int(n);
     return SM_OK;
 }
 
-static sm_status filter_indent(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    const val *width = args_get(a, 0, "width"), *first = args_get(a, 1, "first"), *blank = args_get(a, 2, "blank");
-    sm_str text = SM_STR_INIT;
-    sm_sv s;
-    int64_t n = width != NULL && width->kind == VAL_INT ? width->u.i : 4;
-    SM_TRY(to_text(r, in, &s));
-    if (n < 0 || n > 1000 || (width != NULL && width->kind != VAL_INT))
-        return wants(r, name, "a width", *width);
-    bool due = first != NULL && val_true(*first), blanks = blank != NULL && val_true(*blank);
-    for (size_t i = 0; i < s.n; i++) {
-        bool put = due && (blanks || s.p[i] != '\n');
-        for (int64_t k = 0; put && k < n; k++)
-            sm_str_addc(&text, ' ');
-        sm_str_addc(&text, s.p[i]);
-        due = s.p[i] == '\n';
+static sm_status filter_format(filter_call *c, val *out) {
+    const call_args *a = c->raw;
+    size_t n = tmpl_positional(a);
+    val self, args;
+    SM_TRY(soft(c, &self));
+    if (n > 0 && a->n_names > 0)
+        return tmpl_fail(c->r, SM_BADINPUT, "format: arguments by place and by name");
+    if (a->n_names > 0) {
+        SM_TRY(val_dict_new(c->r, VAL_DICT, &args));
+        for (size_t i = 0; i < a->n_names; i++)
+            SM_TRY(val_put(c->r, args.u.dict, val_view(a->names[i]), a->v[i]));
+    } else {
+        SM_TRY(val_list_new(c->r, VAL_TUPLE, &args));
+        for (size_t i = 0; i < n; i++)
+            SM_TRY(val_push(c->r, args.u.list, a->v[i]));
     }
-    return val_take_str(r, &text, out);
+    return tmpl_binary(c->r, SM_SV("%"), self, args, out);
 }
 
-static sm_status filter_tojson(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    static const char *const known[] = {"indent", "ensure_ascii", "separators", "sort_keys"};
-    const val *indent = args_get(a, 1, "indent"), *ascii = args_get(a, 0, "ensure_ascii");
-    const val *seps = args_get(a, 2, "separators"), *sort = args_get(a, 3, "sort_keys");
-    char items[32] = ", ", keys[32] = ": ";
+/* escape leaves alone what is safe, forceescape does not. */
+static sm_status filter_escape(filter_call *c, val *out) {
     sm_str text = SM_STR_INIT;
-    for (size_t i = 0; i < a->n_names; i++) {
-        bool ok = false;
-        for (size_t k = 0; k < SM_ARRAY_LEN(known); k++)
-            ok = ok || sm_sv_is(a->names[i], known[k]);
-        if (!ok)
-            return tmpl_fail(r, SM_UNSUPPORTED, "tojson: argument %s is not supported",
-                             sm_quote(a->names[i].p, a->names[i].n));
+    sm_sv s;
+    *out = c->in;
+    if (c->in.kind == VAL_STR && c->in.safe && c->name.p[0] != 'f')
+        return SM_OK;
+    SM_TRY(val_text(c->r, c->in, &s));
+    val_escape(s, &text);
+    SM_TRY(val_take_str(c->r, &text, out));
+    out->safe = true;
+    return SM_OK;
+}
+
+static sm_status filter_safe(filter_call *c, val *out) {
+    SM_TRY(soft(c, out));
+    out->safe = true;
+    return SM_OK;
+}
+
+static void put_quoted(sm_sv s, bool query, sm_str *out) {
+    for (size_t i = 0; i < s.n; i++) {
+        char ch = s.p[i];
+        bool plain = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') ||
+                     (ch != '\0' && strchr("_.-~", ch) != NULL) || (ch == '/' && !query);
+        if (plain)
+            sm_str_addc(out, ch);
+        else if (ch == ' ' && query)
+            sm_str_addc(out, '+');
+        else
+            sm_str_addf(out, "%%%02X", (unsigned)(uint8_t)ch);
     }
-    int width = indent != NULL && indent->kind == VAL_INT ? (int)SM_MIN(indent->u.i, 64) : -1;
-    if (width >= 0)
-        strcpy(items, ",");
-    if (seps != NULL && val_is_seq(*seps)) {
-        for (size_t i = 0; i < 2; i++) {
-            val v = i < seps->u.list->n ? seps->u.list->v[i] : val_none();
-            if (v.kind != VAL_STR || v.u.s.n >= sizeof items)
-                return wants(r, name, "two short separators", v);
-            char *to = i ? keys : items;
-            memcpy(to, v.u.s.p, v.u.s.n);
-            to[v.u.s.n] = '\0';
+}
+
+/* Of a string, or of a dict or pairs: a=b&c=d */
+static sm_status filter_urlencode(filter_call *c, val *out) {
+    sm_str text = SM_STR_INIT;
+    val_list *items;
+    val pairs = c->in;
+    sm_sv s;
+    if (!val_is_listed(c->in) && c->in.kind != VAL_DICT && c->in.kind != VAL_UNDEFINED) {
+        SM_TRY(val_text(c->r, c->in, &s));
+        put_quoted(s, false, &text);
+        return val_take_str(c->r, &text, out);
+    }
+    if (c->in.kind == VAL_DICT)
+        SM_TRY(seq_items(c, &pairs));
+    SM_TRY(tmpl_iterate(c->r, pairs, &items));
+    for (size_t i = 0; i < items->n; i++) {
+        val_list *pair;
+        sm_status st = tmpl_iterate(c->r, items->v[i], &pair);
+        if (st == SM_OK && pair->n != 2)
+            st = tmpl_wants(c->r, c->name, "pairs", items->v[i]);
+        for (size_t k = 0; k < 2 && st == SM_OK; k++) {
+            sm_str_adds(&text, k == 1 ? "=" : i > 0 ? "&" : "");
+            st = val_text(c->r, pair->v[k], &s);
+            if (st == SM_OK)
+                put_quoted(s, true, &text);
+        }
+        if (st != SM_OK) {
+            sm_str_free(&text);
+            return st;
         }
     }
-    sm_status st = val_tojson(r, in, width, items, keys, ascii != NULL && val_true(*ascii),
-                              sort != NULL && val_true(*sort), &text);
+    return val_take_str(c->r, &text, out);
+}
+
+/* ---- JSON ---------------------------------------------------------------------------------------------------- */
+
+static sm_status separators(filter_call *c, const val *v, json_style *style) {
+    char *z[2];
+    val_list *items;
+    SM_TRY(tmpl_iterate(c->r, *v, &items));
+    if (items->n != 2)
+        return tmpl_wants(c->r, c->name, "two separators", *v);
+    for (size_t i = 0; i < 2; i++) {
+        if (items->v[i].kind != VAL_STR)
+            return tmpl_wants(c->r, c->name, "separators that are strings", items->v[i]);
+        sm_sv s = items->v[i].u.s;
+        z[i] = tmpl_alloc(c->r, s.n + 1);
+        if (z[i] == NULL)
+            return SM_RESOURCE;
+        if (s.n > 0)
+            memcpy(z[i], s.p, s.n);
+    }
+    style->item_sep = z[0];
+    style->key_sep = z[1];
+    return SM_OK;
+}
+
+/* ensure_ascii?, indent?, separators?, sort_keys? */
+static sm_status filter_tojson(filter_call *c, val *out) {
+    json_style style = {NULL, ", ", ": ", given_true(c->slot[0]), given_true(c->slot[3])};
+    const val *indent = c->slot[1];
+    sm_str text = SM_STR_INIT;
+    if (given(indent)) {
+        int64_t n = 0;
+        if (indent->kind != VAL_STR)
+            SM_TRY(tmpl_int_arg(c->r, c->name, indent, 0, &n));
+        n = SM_MIN(SM_MAX(n, 0), 1000);
+        size_t len = indent->kind == VAL_STR ? indent->u.s.n : (size_t)n;
+        char *z = tmpl_alloc(c->r, len + 1);
+        if (z == NULL)
+            return SM_RESOURCE;
+        if (indent->kind == VAL_STR)
+            memcpy(z, indent->u.s.p, len);
+        else
+            memset(z, ' ', len);
+        style.indent = z;
+        style.item_sep = ",";
+    }
+    if (given(c->slot[2]))
+        SM_TRY(separators(c, c->slot[2], &style));
+    sm_status st = val_tojson(c->r, c->in, &style, &text);
     if (st == SM_OK)
-        st = val_take_str(r, &text, out);
+        st = val_take_str(c->r, &text, out);
     sm_str_free(&text);
     return st;
 }
 
 /* ---- numbers ------------------------------------------------------------------------------------------------- */
 
-static sm_status filter_int(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    const val *other = args_get(a, 0, "default");
-    (void)name;
-    *out = other != NULL ? *other : val_int(0);
-    if (in.kind == VAL_STR) {
-        sm_str z = SM_STR_INIT;
-        char *end;
-        sm_sv s = val_strip(in.u.s, NULL, true, true);
-        sm_str_add(&z, s.p, s.n);
-        if (!sm_str_ok(&z))
-            return tmpl_nomem(r);
-        errno = 0;
-        long long i = strtoll(sm_str_z(&z), &end, 10);
-        if (z.n > 0 && *end == '\0' && errno == 0)
+/* Digits with single underscores between them, as Python reads numbers; terminated. */
+static bool number_text(sm_sv s, char *z, size_t cap) {
+    size_t n = 0;
+    s = val_strip(s, NULL, true, true);
+    for (size_t i = 0; i < s.n; i++) {
+        bool between = i > 0 && i + 1 < s.n && s.p[i - 1] != '_' && s.p[i + 1] != '_';
+        if (s.p[i] == '_' && between)
+            continue;
+        if (n + 1 >= cap || s.p[i] == '\0' || val_is_space((uint8_t)s.p[i]))
+            return false;
+        z[n++] = s.p[i];
+    }
+    z[n] = '\0';
+    return n > 0;
+}
+
+static bool read_float(sm_sv s, double *out) {
+    char z[400], *end;
+    if (!number_text(s, z, sizeof z) || strpbrk(z, "xXpP(") != NULL)
+        return false;
+    *out = strtod(z, &end);
+    return *end == '\0';
+}
+
+static bool read_int(sm_sv s, int64_t base, int64_t *out) {
+    char z[400], *p = z, *end;
+    if (!number_text(s, z, sizeof z))
+        return false;
+    bool negative = *p == '-';
+    p += *p == '-' || *p == '+';
+    char prefix = p[0] == '0' && p[1] != '\0' ? (char)(p[1] | 0x20) : '\0';
+    int64_t of_prefix = prefix == 'x' ? 16 : prefix == 'o' ? 8 : prefix == 'b' ? 2 : 0;
+    if (of_prefix && (base == of_prefix || base == 0)) {
+        p += 2;
+        base = of_prefix;
+    } else if (base == 0) {
+        base = 10;
+    }
+    if (*p == '-' || *p == '+' || *p == '\0')
+        return false;
+    errno = 0;
+    long long v = strtoll(p, &end, (int)base);
+    if (*end != '\0' || errno != 0)
+        return false;
+    *out = negative ? -v : v;
+    return true;
+}
+
+/* default?, base? */
+static sm_status filter_int(filter_call *c, val *out) {
+    int64_t base, i;
+    double f = NAN;
+    *out = c->slot[0] != NULL ? *c->slot[0] : val_int(0);
+    SM_TRY(tmpl_int_arg(c->r, c->name, c->slot[1], 10, &base));
+    if (c->in.kind == VAL_UNDEFINED)
+        return tmpl_undefined(c->r, c->in);
+    if (c->in.kind == VAL_STR) {
+        if (base != 0 && (base < 2 || base > 36))
+            return SM_OK;
+        if (read_int(c->in.u.s, base, &i))
             *out = val_int(i);
-        else if (z.n > 0)
-            in = val_float(strtod(sm_str_z(&z), &end));
-        bool real = in.kind == VAL_FLOAT && *end == '\0';
-        sm_str_free(&z);
-        if (!real)
+        else if (!read_float(c->in.u.s, &f))
             return SM_OK;
+    } else if (val_is_int(c->in)) {
+        *out = val_int(val_as_int(c->in));
+    } else if (c->in.kind == VAL_FLOAT) {
+        f = c->in.u.f;
+        if (isinf(f))
+            return tmpl_fail(c->r, SM_BADINPUT, "int: infinite");
     }
-    if (in.kind == VAL_FLOAT && in.u.f > -9e18 && in.u.f < 9e18)
-        *out = val_int((int64_t)in.u.f);
-    else if (in.kind == VAL_INT || in.kind == VAL_BOOL)
-        *out = val_int(in.kind == VAL_INT ? in.u.i : in.u.b);
+    if (isnan(f) || isinf(f))
+        return SM_OK;
+    if (fabs(f) >= 9.2e18)
+        return tmpl_fail(c->r, SM_UNSUPPORTED, "integer of more than 64 bits");
+    *out = val_int((int64_t)f);
     return SM_OK;
 }
 
-static sm_status filter_float(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    const val *other = args_get(a, 0, "default");
-    (void)name;
-    *out = other != NULL ? *other : val_float(0);
-    if (val_is_number(in))
-        *out = val_float(val_number(in));
-    if (in.kind == VAL_STR) {
-        sm_str z = SM_STR_INIT;
-        char *end;
-        sm_sv s = val_strip(in.u.s, NULL, true, true);
-        sm_str_add(&z, s.p, s.n);
-        if (!sm_str_ok(&z))
-            return tmpl_nomem(r);
-        double f = strtod(sm_str_z(&z), &end);
-        if (z.n > 0 && *end == '\0')
-            *out = val_float(f);
-        sm_str_free(&z);
+/* default? */
+static sm_status filter_float(filter_call *c, val *out) {
+    double f;
+    *out = c->slot[0] != NULL ? *c->slot[0] : val_float(0);
+    if (c->in.kind == VAL_UNDEFINED)
+        return tmpl_undefined(c->r, c->in);
+    if (val_is_number(c->in))
+        *out = val_float(val_number(c->in));
+    else if (c->in.kind == VAL_STR && read_float(c->in.u.s, &f))
+        *out = val_float(f);
+    return SM_OK;
+}
+
+static sm_status filter_abs(filter_call *c, val *out) {
+    if (!val_is_number(c->in))
+        return tmpl_wants(c->r, c->name, "a number", c->in);
+    *out = c->in.kind == VAL_BOOL ? val_int(c->in.u.b) : c->in;
+    if (c->in.kind == VAL_FLOAT)
+        *out = val_float(fabs(c->in.u.f));
+    else if (val_number(c->in) < 0)
+        return tmpl_negate(c->r, c->in, out);
+    return SM_OK;
+}
+
+/* To a power of ten, halves to even. */
+static double round_near(double f, int64_t digits) {
+    char z[400];
+    if (!isfinite(f) || digits > 300)
+        return f;
+    if (digits >= 0) {
+        snprintf(z, sizeof z, "%.*f", (int)SM_MIN(digits, 60), f);
+        return strlen(z) < sizeof z - 1 ? strtod(z, NULL) : f;
     }
-    return SM_OK;
+    double unit = pow(10, (double)-SM_MAX(digits, -400));
+    return isinf(unit) ? 0 : nearbyint(f / unit) * unit;
 }
 
-static sm_status filter_abs(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    (void)a;
-    if (!val_is_number(in))
-        return wants(r, name, "a number", in);
-    if (val_number(in) < 0)
-        return tmpl_negate(r, in, out);
-    *out = in;
-    return SM_OK;
-}
-
-/* ---- sequences ----------------------------------------------------------------------------------------------- */
-
-static sm_status filter_length(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    (void)a;
-    if (in.kind == VAL_STR)
-        *out = val_int((int64_t)val_str_len(in.u.s));
-    else if (val_is_seq(in))
-        *out = val_int((int64_t)in.u.list->n);
-    else if (in.kind == VAL_DICT)
-        *out = val_int((int64_t)in.u.dict->n);
-    else if (in.kind == VAL_UNDEFINED)
-        *out = val_int(0);
-    else
-        return wants(r, name, "something with a length", in);
-    return SM_OK;
-}
-
-static sm_status filter_default(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    const val *other = args_get(a, 0, "default_value"), *falsy = args_get(a, 1, "boolean");
-    (void)r;
-    (void)name;
-    *out = in;
-    if (in.kind == VAL_UNDEFINED || (falsy != NULL && val_true(*falsy) && !val_true(in)))
-        *out = other != NULL ? *other : val_view(SM_SV(""));
-    return SM_OK;
-}
-
-static sm_status filter_ends(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    val_list *items;
-    (void)a;
-    SM_TRY(tmpl_iterate(r, in, &items));
-    *out = val_undefined(name);
-    if (items->n > 0)
-        *out = items->v[name.p[0] == 'f' ? 0 : items->n - 1];
-    return SM_OK;
-}
-
-/* list, reverse (of a string: its characters backwards). */
-static sm_status filter_list(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    val_list *items;
-    bool back = sm_sv_is(name, "reverse");
-    (void)a;
-    SM_TRY(tmpl_iterate(r, in, &items));
-    SM_TRY(val_list_new(r, VAL_LIST, out));
-    for (size_t i = 0; i < items->n; i++)
-        SM_TRY(val_push(r, out->u.list, items->v[back ? items->n - 1 - i : i]));
-    if (back && in.kind == VAL_STR) {
-        sm_str s = SM_STR_INIT;
-        for (size_t i = 0; i < out->u.list->n; i++)
-            val_print(out->u.list->v[i], &s);
-        return val_take_str(r, &s, out);
-    }
-    return SM_OK;
-}
-
-/* Of an item: a.b.c, digits being indexes. */
-static sm_status attribute(run *r, val item, val path, val *out) {
-    if (path.kind != VAL_STR)
-        return tmpl_item(r, item, path, out);
-    sm_sv s = path.u.s;
-    *out = item;
-    for (;;) {
-        const char *dot = s.n > 0 ? memchr(s.p, '.', s.n) : NULL;
-        sm_sv part = {s.p, dot != NULL ? (size_t)(dot - s.p) : s.n};
-        val key = val_view(part);
-        bool number = part.n > 0 && part.n < 10;
-        for (size_t i = 0; i < part.n; i++)
-            number = number && part.p[i] >= '0' && part.p[i] <= '9';
-        if (number) {
-            key = val_int(0);
-            for (size_t i = 0; i < part.n; i++)
-                key.u.i = key.u.i * 10 + (part.p[i] - '0');
-        }
-        SM_TRY(tmpl_item(r, *out, key, out));
-        if (dot == NULL)
-            return SM_OK;
-        s = (sm_sv){dot + 1, s.n - part.n - 1};
-    }
-}
-
-static sm_status filter_join(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    const val *by = args_get(a, 0, "d"), *path = args_get(a, 1, "attribute");
-    sm_str text = SM_STR_INIT;
-    val_list *items;
-    (void)name;
-    SM_TRY(tmpl_iterate(r, in, &items));
-    for (size_t i = 0; i < items->n; i++) {
-        val v = items->v[i];
-        if (path != NULL) {
-            sm_status st = attribute(r, v, *path, &v);
-            if (st != SM_OK) {
-                sm_str_free(&text);
-                return st;
-            }
-        }
-        if (i > 0 && by != NULL)
-            val_print(*by, &text);
-        val_print(v, &text);
-        if (text.n > SM_TEMPLATE_WORK_BYTES)
-            text.failed = true;
-    }
-    return val_take_str(r, &text, out);
-}
-
-/* What map and select go through: anything false, none too, is empty to them. */
-static sm_status iterate_true(run *r, val in, val_list **out) {
-    return tmpl_iterate(r, val_true(in) ? in : val_undefined(SM_SV("")), out);
-}
-
-static sm_status filter_map(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    const val *path = args_get(a, SIZE_MAX, "attribute"), *other = args_get(a, SIZE_MAX, "default");
-    val_list *items;
-    SM_TRY(iterate_true(r, in, &items));
-    SM_TRY(val_list_new(r, VAL_LIST, out));
-    if (path == NULL && (args_positional(a) == 0 || a->v[0].kind != VAL_STR || !tmpl_has_filter(a->v[0].u.s)))
-        return tmpl_fail(r, SM_UNSUPPORTED, "%.*s: wanted attribute= or a filter that is supported", (int)name.n,
-                         name.p);
-    for (size_t i = 0; i < items->n; i++) {
-        call_args rest = {a->v + 1, a->n - 1, a->names, a->n_names};
-        val v;
-        if (path != NULL)
-            SM_TRY(attribute(r, items->v[i], *path, &v));
+/* precision?, method? */
+static sm_status filter_round(filter_call *c, val *out) {
+    sm_sv method = SM_SV("common");
+    int64_t digits;
+    if (c->slot[1] != NULL)
+        SM_TRY(val_text(c->r, *c->slot[1], &method));
+    SM_TRY(tmpl_int_arg(c->r, c->name, c->slot[0], 0, &digits));
+    if (!val_is_number(c->in))
+        return tmpl_wants(c->r, c->name, "a number", c->in);
+    bool up = sm_sv_is(method, "ceil"), down = sm_sv_is(method, "floor");
+    if (!up && !down && !sm_sv_is(method, "common"))
+        return tmpl_fail(c->r, SM_BADINPUT, "round: wanted common, ceil or floor");
+    if (!up && !down) {
+        if (c->in.kind == VAL_FLOAT)
+            *out = val_float(round_near(c->in.u.f, digits));
         else
-            SM_TRY(tmpl_filter(r, a->v[0].u.s, items->v[i], &rest, &v));
-        if (path != NULL && v.kind == VAL_UNDEFINED && other != NULL)
-            v = *other;
-        SM_TRY(val_push(r, out->u.list, v));
-    }
-    return SM_OK;
-}
-
-/* select, reject (test..), selectattr, rejectattr (attribute, test..); without a test: truth. */
-static sm_status filter_select(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    bool by_attr = name.n > 6, keep = name.p[0] == 's';
-    size_t used = by_attr, n = args_positional(a);
-    val_list *items;
-    SM_TRY(iterate_true(r, in, &items));
-    SM_TRY(val_list_new(r, VAL_LIST, out));
-    if (n < used)
-        return tmpl_fail(r, SM_BADINPUT, "%.*s: wanted an attribute", (int)name.n, name.p);
-    bool tested = n > used;
-    if (tested && (a->v[used].kind != VAL_STR || !tmpl_has_test(a->v[used].u.s)))
-        return tmpl_fail(r, SM_UNSUPPORTED, "%.*s: this test is not supported", (int)name.n, name.p);
-    for (size_t i = 0; i < items->n; i++) {
-        val v = items->v[i];
-        if (by_attr)
-            SM_TRY(attribute(r, v, a->v[0], &v));
-        bool yes = val_true(v);
-        if (tested) {
-            call_args rest = {a->v + used + 1, a->n - used - 1, a->names, a->n_names};
-            SM_TRY(tmpl_test(r, a->v[used].u.s, v, &rest, &yes));
-        }
-        if (yes == keep)
-            SM_TRY(val_push(r, out->u.list, items->v[i]));
-    }
-    return SM_OK;
-}
-
-static sm_status filter_items(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    if (in.kind == VAL_UNDEFINED)
-        return val_list_new(r, VAL_LIST, out);
-    if (in.kind != VAL_DICT)
-        return wants(r, name, "a dict", in);
-    val method;
-    SM_TRY(tmpl_attr(r, in, SM_SV("items"), &method));
-    return tmpl_call(r, method, a, out);
-}
-
-static sm_status filter_unique(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    val_list *items;
-    if (a->n > 0)
-        return tmpl_fail(r, SM_UNSUPPORTED, "%.*s: arguments are not supported", (int)name.n, name.p);
-    SM_TRY(tmpl_iterate(r, in, &items));
-    SM_TRY(val_list_new(r, VAL_LIST, out));
-    for (size_t i = 0; i < items->n; i++) {
-        bool seen;
-        SM_TRY(tmpl_contains(r, items->v[i], *out, &seen));
-        if (!seen)
-            SM_TRY(val_push(r, out->u.list, items->v[i]));
-    }
-    return SM_OK;
-}
-
-static sm_status filter_safe(run *r, sm_sv name, val in, const call_args *a, val *out) {
-    (void)r;
-    (void)name;
-    (void)a;
-    *out = in;
-    return SM_OK;
-}
-
-/* ---- tests --------------------------------------------------------------------------------------------------- */
-
-/* Tests that look at the kind alone. */
-static bool is_kind(const char *test, val v) {
-    switch (test[0]) {
-    case 'd':
-        return v.kind != VAL_UNDEFINED;
-    case 'u':
-        return v.kind == VAL_UNDEFINED;
-    case 's':
-        return test[1] == 't' ? v.kind == VAL_STR
-                              : v.kind == VAL_STR || val_is_seq(v) || v.kind == VAL_DICT; /* string, sequence */
-    case 'n':
-        return test[1] == 'o' ? v.kind == VAL_NONE : val_is_number(v); /* none, number */
-    case 'i':
-        return test[1] == 'n' ? v.kind == VAL_INT
-                              : v.kind == VAL_STR || val_is_seq(v) || v.kind == VAL_DICT || v.kind == VAL_UNDEFINED;
-    case 'f':
-        return test[1] == 'l' ? v.kind == VAL_FLOAT : v.kind == VAL_BOOL && !v.u.b; /* float, false */
-    case 't':
-        return v.kind == VAL_BOOL && v.u.b;
-    case 'b':
-        return v.kind == VAL_BOOL;
-    case 'm':
-        return v.kind == VAL_DICT;
-    default:
-        return v.kind == VAL_FUNCTION || v.kind == VAL_METHOD; /* callable */
-    }
-}
-
-static const char *const kind_tests[] = {"defined",  "undefined", "none",  "string", "sequence", "number",  "integer",
-                                         "iterable", "float",     "false", "true",   "boolean",  "mapping", "callable"};
-/* With one argument: the operator they are. */
-static const struct {
-    const char *name, *op;
-} op_tests[] = {{"eq", "=="}, {"equalto", "=="}, {"sameas", "=="},     {"ne", "!="}, {"lt", "<"}, {"lessthan", "<"},
-                {"le", "<="}, {"gt", ">"},       {"greaterthan", ">"}, {"ge", ">="}, {"in", "in"}};
-static const char *const other_tests[] = {"odd", "even", "divisibleby", "upper", "lower", "filter", "test"};
-
-bool tmpl_has_test(sm_sv name) {
-    for (size_t i = 0; i < SM_ARRAY_LEN(kind_tests); i++)
-        if (sm_sv_is(name, kind_tests[i]))
-            return true;
-    for (size_t i = 0; i < SM_ARRAY_LEN(op_tests); i++)
-        if (sm_sv_is(name, op_tests[i].name))
-            return true;
-    for (size_t i = 0; i < SM_ARRAY_LEN(other_tests); i++)
-        if (sm_sv_is(name, other_tests[i]))
-            return true;
-    return false;
-}
-
-static sm_status test_number(run *r, sm_sv name, val in, const call_args *a, bool *out) {
-    int64_t by = 2;
-    if (name.p[0] == 'd') {
-        if (a->n != 1 || a->v[0].kind != VAL_INT)
-            return wants(r, name, "an integer", a->n > 0 ? a->v[0] : val_none());
-        by = a->v[0].u.i;
-    }
-    if (in.kind != VAL_INT || by == 0)
-        return wants(r, name, "an integer", in);
-    bool even = by == -1 || in.u.i % by == 0;
-    *out = name.p[0] == 'o' ? !even : even;
-    return SM_OK;
-}
-
-sm_status tmpl_test(run *r, sm_sv name, val in, const call_args *a, bool *out) {
-    for (size_t i = 0; i < SM_ARRAY_LEN(kind_tests); i++)
-        if (sm_sv_is(name, kind_tests[i])) {
-            *out = is_kind(kind_tests[i], in);
-            return SM_OK;
-        }
-    for (size_t i = 0; i < SM_ARRAY_LEN(op_tests); i++)
-        if (sm_sv_is(name, op_tests[i].name)) {
-            val v;
-            if (a->n != 1)
-                return wants(r, name, "one argument", in);
-            SM_TRY(tmpl_binary(r, sm_sv_of(op_tests[i].op), in, a->v[0], &v));
-            *out = v.u.b && (name.p[0] != 's' || in.kind == a->v[0].kind);
-            return SM_OK;
-        }
-    if (sm_sv_is(name, "filter") || sm_sv_is(name, "test")) {
-        *out = in.kind == VAL_STR && (name.p[0] == 'f' ? tmpl_has_filter(in.u.s) : tmpl_has_test(in.u.s));
+            *out = digits >= 0 ? val_int(val_as_int(c->in))
+                               : val_int((int64_t)round_near((double)val_as_int(c->in), digits));
         return SM_OK;
     }
-    if (sm_sv_is(name, "upper") || sm_sv_is(name, "lower")) {
-        val method, v;
-        SM_TRY(filter_string(r, name, in, a, &in));
-        SM_TRY(tmpl_attr(r, in, name.p[0] == 'u' ? SM_SV("isupper") : SM_SV("islower"), &method));
-        SM_TRY(tmpl_call(r, method, &(call_args){0}, &v));
-        *out = v.u.b;
-        return SM_OK;
-    }
-    return test_number(r, name, in, a, out);
+    double unit = pow(10, (double)digits), f = val_number(c->in) * unit;
+    if (!isfinite(f) || fabs(f) > 9e15)
+        return tmpl_fail(c->r, SM_UNSUPPORTED, "round: number too large");
+    *out = val_float((up ? ceil(f) : floor(f)) / unit);
+    return SM_OK;
+}
+
+/* binary? */
+static sm_status filter_filesize(filter_call *c, val *out) {
+    static const char prefixes[] = "kMGTPEZY";
+    bool binary = given_true(c->slot[0]);
+    double bytes, base = binary ? 1024 : 1000, unit = base * base;
+    sm_str text = SM_STR_INIT;
+    if (val_is_number(c->in))
+        bytes = val_number(c->in);
+    else if (c->in.kind != VAL_STR || !read_float(c->in.u.s, &bytes))
+        return tmpl_wants(c->r, c->name, "a number", c->in);
+    if (bytes == 1)
+        sm_str_adds(&text, "1 Byte");
+    else if (bytes < base)
+        sm_str_addf(&text, "%.0f Bytes", trunc(bytes));
+    for (int i = 0; i < 8 && text.n == 0; i++, unit *= base)
+        if (bytes < unit || i == 7)
+            sm_str_addf(&text, "%.1f %c%s", base * bytes / unit, binary && i == 0 ? 'K' : prefixes[i],
+                        binary ? "iB" : "B");
+    return val_take_str(c->r, &text, out);
+}
+
+/* ---- others -------------------------------------------------------------------------------------------------- */
+
+/* default_value?, boolean? */
+static sm_status filter_default(filter_call *c, val *out) {
+    *out = c->in;
+    if (c->in.kind == VAL_UNDEFINED || (given_true(c->slot[1]) && !val_true(c->in)))
+        *out = c->slot[0] != NULL ? *c->slot[0] : val_view(SM_SV(""));
+    return SM_OK;
+}
+
+/* name: of an attribute, never of a dict's key. */
+static sm_status filter_attr(filter_call *c, val *out) {
+    val self = c->in;
+    sm_sv name;
+    SM_TRY(val_text(c->r, *c->slot[0], &name));
+    if (self.kind == VAL_DICT) /* an empty one has the same methods and no keys */
+        SM_TRY(val_dict_new(c->r, VAL_DICT, &self));
+    SM_TRY(tmpl_attr(c->r, self, name, out));
+    if (c->in.kind == VAL_DICT && out->kind == VAL_METHOD)
+        out->u.method->self = c->in;
+    return SM_OK;
 }
 
 /* ---- table --------------------------------------------------------------------------------------------------- */
 
 static const struct {
-    const char *name;
-    sm_status (*apply)(run *r, sm_sv name, val in, const call_args *a, val *out);
+    const char *name, *params; /* NULL: the filter looks at the arguments itself */
+    sm_status (*apply)(filter_call *c, val *out);
 } filters[] = {
-    {"trim", filter_trim},         {"upper", filter_case},        {"lower", filter_case},
-    {"capitalize", filter_case},   {"title", filter_case},        {"replace", filter_replace},
-    {"string", filter_string},     {"indent", filter_indent},     {"tojson", filter_tojson},
-    {"int", filter_int},           {"float", filter_float},       {"abs", filter_abs},
-    {"length", filter_length},     {"count", filter_length},      {"default", filter_default},
-    {"d", filter_default},         {"first", filter_ends},        {"last", filter_ends},
-    {"list", filter_list},         {"reverse", filter_list},      {"join", filter_join},
-    {"map", filter_map},           {"select", filter_select},     {"reject", filter_select},
-    {"selectattr", filter_select}, {"rejectattr", filter_select}, {"items", filter_items},
-    {"unique", filter_unique},     {"safe", filter_safe},
+    {"abs", "", filter_abs},
+    {"attr", "name", filter_attr},
+    {"batch", "linecount fill_with?", seq_batch},
+    {"capitalize", "", filter_method},
+    {"center", "width?", filter_method},
+    {"count", "", seq_length},
+    {"d", "default_value? boolean?", filter_default},
+    {"default", "default_value? boolean?", filter_default},
+    {"dictsort", "case_sensitive? by? reverse?", seq_dictsort},
+    {"e", "", filter_escape},
+    {"escape", "", filter_escape},
+    {"filesizeformat", "binary?", filter_filesize},
+    {"first", "", seq_first},
+    {"float", "default?", filter_float},
+    {"forceescape", "", filter_escape},
+    {"format", NULL, filter_format},
+    {"groupby", "attribute default? case_sensitive?", seq_groupby},
+    {"indent", "width? first? blank?", filter_indent},
+    {"int", "default? base?", filter_int},
+    {"items", "", seq_items},
+    {"join", "d? attribute?", seq_join},
+    {"last", "", seq_last},
+    {"length", "", seq_length},
+    {"list", "", seq_list},
+    {"lower", "", filter_method},
+    {"map", NULL, seq_map},
+    {"max", "case_sensitive? attribute?", seq_extreme},
+    {"min", "case_sensitive? attribute?", seq_extreme},
+    {"reject", NULL, seq_select},
+    {"rejectattr", NULL, seq_select},
+    {"replace", "old new count?", filter_replace},
+    {"reverse", "", seq_reverse},
+    {"round", "precision? method?", filter_round},
+    {"safe", "", filter_safe},
+    {"select", NULL, seq_select},
+    {"selectattr", NULL, seq_select},
+    {"slice", "slices fill_with?", seq_slice},
+    {"sort", "reverse? case_sensitive? attribute?", seq_sort},
+    {"string", "", filter_string},
+    {"sum", "attribute? start?", seq_sum},
+    {"title", "", filter_title},
+    {"tojson", "ensure_ascii? indent? separators? sort_keys?", filter_tojson},
+    {"trim", "chars?", filter_method},
+    {"truncate", "length? killwords? end? leeway?", filter_truncate},
+    {"unique", "case_sensitive? attribute?", seq_unique},
+    {"upper", "", filter_method},
+    {"urlencode", "", filter_urlencode},
+    {"wordcount", "", filter_wordcount},
 };
 
 bool tmpl_has_filter(sm_sv name) {
@@ -536,8 +560,15 @@ bool tmpl_has_filter(sm_sv name) {
 }
 
 sm_status tmpl_filter(run *r, sm_sv name, val in, const call_args *args, val *out) {
+    filter_call c = {.r = r, .name = name, .in = in, .raw = args};
     for (size_t i = 0; i < SM_ARRAY_LEN(filters); i++)
-        if (sm_sv_is(name, filters[i].name))
-            return filters[i].apply(r, sm_sv_of(filters[i].name), in, args, out);
+        if (sm_sv_is(name, filters[i].name)) {
+            if (filters[i].params != NULL)
+                SM_TRY(tmpl_bind(r, name, filters[i].params, args, c.slot));
+            SM_TRY(tmpl_enter(r));
+            SM_TRY(filters[i].apply(&c, out));
+            r->depth--;
+            return tmpl_spent(r) ? tmpl_check(r) : SM_OK;
+        }
     return tmpl_fail(r, SM_UNSUPPORTED, "filter %s is not supported", sm_quote(name.p, name.n));
 }

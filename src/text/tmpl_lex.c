@@ -70,7 +70,7 @@ static void end_tag(lexer *x, size_t at, size_t n, bool trims) {
 /* ---- inside tags --------------------------------------------------------------------------------------------- */
 
 static bool name_start(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (uint8_t)c >= 0xc2;
 }
 
 static bool digit(char c) {
@@ -150,19 +150,43 @@ static sm_status string(lexer *x) {
     return st;
 }
 
-/* 12, 1_000, 1.5, 2e-3; hexadecimal and friends are nobody's in a chat template. */
+static bool base_digit(char c, int base) {
+    int h = hex(c);
+    return h >= 0 && h < base;
+}
+
+/* 0x1f, 0o17, 0b11: the end of it, or `at` when it is none of these. */
+static size_t based_number(const lexer *x, size_t at) {
+    char kind = at + 1 < x->s.n && x->s.p[at] == '0' ? (char)(x->s.p[at + 1] | 0x20) : '\0';
+    int base = kind == 'x' ? 16 : kind == 'o' ? 8 : kind == 'b' ? 2 : 0;
+    size_t end = at + 2;
+    if (base == 0)
+        return at;
+    while (end < x->s.n && (base_digit(x->s.p[end], base) ||
+                            (x->s.p[end] == '_' && end + 1 < x->s.n && base_digit(x->s.p[end + 1], base))))
+        end++;
+    return end > at + 2 ? end : at;
+}
+
+/* 12, 1_000, 1.5, 2e-3, 0x1f; after a dot only whole ones. */
 static sm_status number(lexer *x) {
-    size_t end = x->at;
+    size_t end = based_number(x, x->at);
+    if (end > x->at) {
+        SM_TRY(add(x, TOK_INT, (sm_sv){x->s.p + x->at, end - x->at}));
+        move(x, end);
+        return SM_OK;
+    }
+    bool after_dot = x->at > 0 && x->s.p[x->at - 1] == '.';
     bool real = false;
     while (end < x->s.n && (digit(x->s.p[end]) || (x->s.p[end] == '_' && end + 1 < x->s.n && digit(x->s.p[end + 1]))))
         end++;
-    if (end + 1 < x->s.n && x->s.p[end] == '.' && digit(x->s.p[end + 1])) {
+    if (!after_dot && end + 1 < x->s.n && x->s.p[end] == '.' && digit(x->s.p[end + 1])) {
         real = true;
         for (end++; end < x->s.n && digit(x->s.p[end]);)
             end++;
     }
     size_t e = end;
-    if (e < x->s.n && (x->s.p[e] == 'e' || x->s.p[e] == 'E')) {
+    if (!after_dot && e < x->s.n && (x->s.p[e] == 'e' || x->s.p[e] == 'E')) {
         e++;
         e += e < x->s.n && (x->s.p[e] == '+' || x->s.p[e] == '-');
         if (e < x->s.n && digit(x->s.p[e])) {
@@ -212,8 +236,8 @@ static sm_status inside(lexer *x, bool print) {
         }
         if (name_start(c)) {
             size_t end = x->at;
-            while (end < x->s.n && (name_start(x->s.p[end]) || digit(x->s.p[end])))
-                end++;
+            while (end < x->s.n && (name_start(x->s.p[end]) || digit(x->s.p[end]) || (uint8_t)x->s.p[end] >= 0x80))
+                end++; /* bytes of letters outside ASCII count as letters */
             SM_TRY(add(x, TOK_NAME, (sm_sv){x->s.p + x->at, end - x->at}));
             move(x, end);
         } else if (digit(c)) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * tmpl_parse.c: tokens of a chat template to nodes, by recursive descent.
+ * tmpl_parse.c: tokens of a chat template to nodes, by recursive descent: expressions.
  *
  * Loosest first:  a if b else c  |  or  |  and  |  not  |  == != < <= > >= in, not in  |  + -  |  ~  |  * / // %  |
  * **  |  unary - +  |  .name [item] (call) |filter is test.  Binary operators are read by climbing one table; `not`,
@@ -17,18 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct parser {
-    sm_arena *arena;
-    const tok *at;
-    int depth;    /* of the descent */
-    int in_loops; /* open {% for %} around this place */
-    sm_err *err;
-} parser;
-
-static sm_status expression(parser *p, bool with_cond, node **out);
-static sm_status statements(parser *p, node_list *body);
-
-static sm_status fail(const parser *p, const char *wanted) {
+sm_status parse_fail(const parser *p, const char *wanted) {
     const tok *t = p->at;
     if (t->kind == TOK_END)
         return SM_FAIL(p->err, SM_BADINPUT, "chat template, line %d: wanted %s, found the end", t->line, wanted);
@@ -39,50 +28,43 @@ static sm_status fail(const parser *p, const char *wanted) {
                    sm_quote(t->text.p, t->text.n));
 }
 
-static sm_status unsupported(const parser *p, int line, const char *what, sm_sv name) {
+sm_status parse_unsupported(const parser *p, int line, const char *what, sm_sv name) {
     return SM_FAIL(p->err, SM_UNSUPPORTED, "chat template, line %d: %s %s is not supported", line, what,
                    sm_quote(name.p, name.n));
 }
 
-static sm_status enter(parser *p) {
+sm_status parse_enter(parser *p) {
     if (++p->depth > SM_TEMPLATE_DEPTH)
         return SM_FAIL(p->err, SM_RESOURCE, "chat template, line %d: nested deeper than %d", p->at->line,
                        (int)SM_TEMPLATE_DEPTH);
     return SM_OK;
 }
 
-static bool is_op(const parser *p, const char *op) {
+bool parse_is_op(const parser *p, const char *op) {
     return p->at->kind == TOK_OP && sm_sv_is(p->at->text, op);
 }
 
-static bool is_name(const parser *p, const char *name) {
+bool parse_is_name(const parser *p, const char *name) {
     return p->at->kind == TOK_NAME && sm_sv_is(p->at->text, name);
 }
 
-static bool take_op(parser *p, const char *op) {
-    bool yes = is_op(p, op);
+bool parse_take_op(parser *p, const char *op) {
+    bool yes = parse_is_op(p, op);
     p->at += yes;
     return yes;
 }
 
-static bool take_name(parser *p, const char *name) {
-    bool yes = is_name(p, name);
+bool parse_take_name(parser *p, const char *name) {
+    bool yes = parse_is_name(p, name);
     p->at += yes;
     return yes;
 }
 
 static sm_status want_op(parser *p, const char *op, const char *wanted) {
-    return take_op(p, op) ? SM_OK : fail(p, wanted);
+    return parse_take_op(p, op) ? SM_OK : parse_fail(p, wanted);
 }
 
-static sm_status want_end(parser *p) {
-    if (p->at->kind != TOK_BLOCK_END)
-        return fail(p, "%}");
-    p->at++;
-    return SM_OK;
-}
-
-static sm_status make(parser *p, node_kind kind, int line, node **out) {
+sm_status parse_make(parser *p, node_kind kind, int line, node **out) {
     node *n = sm_arena_alloc(p->arena, sizeof *n);
     *out = n;
     if (n == NULL)
@@ -93,7 +75,7 @@ static sm_status make(parser *p, node_kind kind, int line, node **out) {
 }
 
 /* Arrays of nodes grow by doubling in the arena: old halves are waste of at most the same size. */
-static sm_status append(parser *p, node_list *l, node *n) {
+sm_status parse_append(parser *p, node_list *l, node *n) {
     if (l->n == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 4;
         node **v = sm_arena_alloc_n(p->arena, cap, sizeof *v);
@@ -108,7 +90,7 @@ static sm_status append(parser *p, node_list *l, node *n) {
     return SM_OK;
 }
 
-static sm_status append_name(parser *p, node *n, sm_sv name) {
+sm_status parse_append_name(parser *p, node *n, sm_sv name) {
     if (n->names.n == n->names.cap) {
         size_t cap = n->names.cap ? n->names.cap * 2 : 4;
         sm_sv *v = sm_arena_alloc_n(p->arena, cap, sizeof *v);
@@ -128,7 +110,7 @@ static int deepest(const node *n, int depth) {
 }
 
 /* Called once a node has all its children. */
-static sm_status seal(parser *p, node *n) {
+sm_status parse_seal(parser *p, node *n) {
     int d = deepest(n->a, deepest(n->b, deepest(n->c, deepest(n->d, 0))));
     const node_list *lists[] = {&n->list, &n->body, &n->other};
     for (int k = 0; k < 3; k++)
@@ -143,18 +125,18 @@ static sm_status seal(parser *p, node *n) {
 
 static sm_status binary(parser *p, node_kind kind, sm_sv op, int line, node *a, node *b, node **out) {
     node *n;
-    SM_TRY(make(p, kind, line, &n));
+    SM_TRY(parse_make(p, kind, line, &n));
     n->text = op;
     n->a = a;
     n->b = b;
     *out = n;
-    return seal(p, n);
+    return parse_seal(p, n);
 }
 
 /* ---- primaries ----------------------------------------------------------------------------------------------- */
 
-static sm_status constant(parser *p, val v, node **out) {
-    SM_TRY(make(p, NODE_CONST, p->at->line, out));
+sm_status parse_const(parser *p, val v, node **out) {
+    SM_TRY(parse_make(p, NODE_CONST, p->at->line, out));
     (*out)->value = v;
     (*out)->depth = 1;
     return SM_OK;
@@ -167,15 +149,23 @@ static sm_status number(parser *p, node **out) {
         if (p->at->text.p[i] == '_')
             continue;
         if (n == sizeof z - 1)
-            return fail(p, "a shorter number");
+            return parse_fail(p, "a shorter number");
         z[n++] = p->at->text.p[i];
     }
     z[n] = '\0';
     errno = 0;
-    val v = p->at->kind == TOK_INT ? val_int(strtoll(z, NULL, 10)) : val_float(strtod(z, NULL));
+    int base = z[0] != '0' || n < 2         ? 10
+               : z[1] == 'x' || z[1] == 'X' ? 16
+               : z[1] == 'o' || z[1] == 'O' ? 8
+               : z[1] == 'b' || z[1] == 'B' ? 2
+                                            : 10;
+    val v = p->at->kind == TOK_INT ? val_int(strtoll(base == 10 || base == 16 ? z : z + 2, NULL, base))
+                                   : val_float(strtod(z, NULL));
+    if (errno == ERANGE && p->at->kind == TOK_FLOAT)
+        errno = 0; /* infinite, or rounded to nothing */
     if (errno != 0)
-        return fail(p, "a smaller number");
-    SM_TRY(constant(p, v, out));
+        return parse_unsupported(p, p->at->line, "integer of more than 64 bits", p->at->text);
+    SM_TRY(parse_const(p, v, out));
     p->at++;
     return SM_OK;
 }
@@ -183,7 +173,7 @@ static sm_status number(parser *p, node **out) {
 static sm_status string(parser *p, node **out) {
     sm_str s = SM_STR_INIT;
     sm_sv one = p->at->text;
-    SM_TRY(constant(p, val_view(one), out));
+    SM_TRY(parse_const(p, val_view(one), out));
     if ((++p->at)->kind != TOK_STR)
         return SM_OK;
     sm_str_add(&s, one.p, one.n); /* strings side by side are one */
@@ -197,38 +187,38 @@ static sm_status string(parser *p, node **out) {
 
 /* Items up to the closing sign, which is taken; a comma may stand before it. */
 static sm_status items(parser *p, const char *close, bool pairs, node *n) {
-    while (!is_op(p, close)) {
+    while (!parse_is_op(p, close)) {
         node *e;
-        SM_TRY(expression(p, true, &e));
-        SM_TRY(append(p, &n->list, e));
+        SM_TRY(parse_expression(p, true, &e));
+        SM_TRY(parse_append(p, &n->list, e));
         if (pairs) {
             SM_TRY(want_op(p, ":", "':'"));
-            SM_TRY(expression(p, true, &e));
-            SM_TRY(append(p, &n->list, e));
+            SM_TRY(parse_expression(p, true, &e));
+            SM_TRY(parse_append(p, &n->list, e));
         }
-        if (!take_op(p, ","))
+        if (!parse_take_op(p, ","))
             break;
     }
-    if (!take_op(p, close))
-        return fail(p, close);
-    return seal(p, n);
+    if (!parse_take_op(p, close))
+        return parse_fail(p, close);
+    return parse_seal(p, n);
 }
 
 static sm_status parenthesis(parser *p, node **out) {
     node *e, *n;
     int line = p->at->line;
     p->at++;
-    if (!is_op(p, ")")) {
-        SM_TRY(expression(p, true, &e));
-        if (!is_op(p, ",")) {
+    if (!parse_is_op(p, ")")) {
+        SM_TRY(parse_expression(p, true, &e));
+        if (!parse_is_op(p, ",")) {
             *out = e;
             return want_op(p, ")", "')'");
         }
     }
-    SM_TRY(make(p, NODE_TUPLE, line, &n));
+    SM_TRY(parse_make(p, NODE_TUPLE, line, &n));
     *out = n;
-    if (take_op(p, ","))
-        SM_TRY(append(p, &n->list, e));
+    if (parse_take_op(p, ","))
+        SM_TRY(parse_append(p, &n->list, e));
     return items(p, ")", false, n);
 }
 
@@ -241,12 +231,16 @@ static sm_status primary(parser *p, node **out) {
     if (t->kind == TOK_NAME) {
         for (size_t i = 0; i < SM_ARRAY_LEN(words); i++)
             if (sm_sv_is(t->text, words[i].name)) {
-                SM_TRY(constant(p, words[i].value < 0 ? val_none() : val_bool(words[i].value), out));
+                SM_TRY(parse_const(p, words[i].value < 0 ? val_none() : val_bool(words[i].value), out));
                 p->at++;
                 return SM_OK;
             }
-        SM_TRY(make(p, NODE_NAME, t->line, out));
+        SM_TRY(parse_make(p, NODE_NAME, t->line, out));
         (*out)->text = t->text;
+        p->uses |= sm_sv_is(t->text, "caller")    ? USES_CALLER
+                   : sm_sv_is(t->text, "varargs") ? USES_VARARGS
+                   : sm_sv_is(t->text, "kwargs")  ? USES_KWARGS
+                                                  : 0u;
         (*out)->depth = 1;
         p->at++;
         return SM_OK;
@@ -255,82 +249,99 @@ static sm_status primary(parser *p, node **out) {
         return string(p, out);
     if (t->kind == TOK_INT || t->kind == TOK_FLOAT)
         return number(p, out);
-    if (is_op(p, "("))
+    if (parse_is_op(p, "("))
         return parenthesis(p, out);
-    if (is_op(p, "[") || is_op(p, "{")) {
-        bool dict = is_op(p, "{");
-        SM_TRY(make(p, dict ? NODE_DICT : NODE_LIST, t->line, out));
+    if (parse_is_op(p, "[") || parse_is_op(p, "{")) {
+        bool dict = parse_is_op(p, "{");
+        SM_TRY(parse_make(p, dict ? NODE_DICT : NODE_LIST, t->line, out));
         p->at++;
         return items(p, dict ? "}" : "]", dict, *out);
     }
-    return fail(p, "an expression");
+    return parse_fail(p, "an expression");
 }
 
 /* ---- postfixes ----------------------------------------------------------------------------------------------- */
 
-/* (a, b, name=c) into n->list and n->names. */
+/* (a, b, *list, name=c, **dict) into n->list, n->names, n->c and n->d. */
 static sm_status arguments(parser *p, node *n) {
     p->at++;
-    while (!is_op(p, ")")) {
+    while (!parse_is_op(p, ")")) {
         node *e;
-        if (is_op(p, "*") || is_op(p, "**"))
-            return unsupported(p, p->at->line, "unpacked argument", p->at->text);
-        if (p->at->kind == TOK_NAME && p->at[1].kind == TOK_OP && sm_sv_is(p->at[1].text, "=")) {
-            SM_TRY(append_name(p, n, p->at->text));
-            p->at += 2;
-        } else if (n->names.n > 0) {
-            return fail(p, "a named argument");
+        if (n->d != NULL)
+            return parse_fail(p, "')'");
+        if (parse_is_op(p, "*") || parse_is_op(p, "**")) {
+            node **to = parse_is_op(p, "*") ? &n->c : &n->d;
+            if (*to != NULL)
+                return parse_fail(p, "an argument");
+            p->at++;
+            SM_TRY(parse_expression(p, true, to));
+        } else {
+            if (p->at->kind == TOK_NAME && p->at[1].kind == TOK_OP && sm_sv_is(p->at[1].text, "=")) {
+                SM_TRY(parse_append_name(p, n, p->at->text));
+                p->at += 2;
+            } else if (n->names.n > 0 || n->c != NULL) {
+                return parse_fail(p, "a named argument");
+            }
+            SM_TRY(parse_expression(p, true, &e));
+            SM_TRY(parse_append(p, &n->list, e));
         }
-        SM_TRY(expression(p, true, &e));
-        SM_TRY(append(p, &n->list, e));
-        if (!take_op(p, ","))
+        if (!parse_take_op(p, ","))
             break;
     }
     return want_op(p, ")", "')'");
 }
 
 static sm_status slice_part(parser *p, node **out) {
-    if (is_op(p, ":") || is_op(p, "]"))
+    if (parse_is_op(p, ":") || parse_is_op(p, "]"))
         return SM_OK;
-    return expression(p, true, out);
+    return parse_expression(p, true, out);
 }
 
 static sm_status subscript(parser *p, node *a, node **out) {
     node *n;
-    SM_TRY(make(p, NODE_ITEM, p->at->line, &n));
+    SM_TRY(parse_make(p, NODE_ITEM, p->at->line, &n));
     n->a = a;
     *out = n;
     p->at++;
-    if (is_op(p, "]"))
-        return fail(p, "an index");
+    if (parse_is_op(p, "]"))
+        return parse_fail(p, "an index");
     SM_TRY(slice_part(p, &n->b));
-    if (take_op(p, ":")) {
+    if (parse_take_op(p, ":")) {
         n->kind = NODE_SLICE;
         SM_TRY(slice_part(p, &n->c));
-        if (take_op(p, ":"))
+        if (parse_take_op(p, ":"))
             SM_TRY(slice_part(p, &n->d));
-    } else if (is_op(p, ",")) {
-        return unsupported(p, n->line, "index of several", p->at->text);
+    } else if (parse_is_op(p, ",")) { /* a[b, c] is a[(b, c)] */
+        node *all;
+        SM_TRY(parse_make(p, NODE_TUPLE, n->line, &all));
+        SM_TRY(parse_append(p, &all->list, n->b));
+        while (parse_take_op(p, ",")) {
+            node *e;
+            SM_TRY(parse_expression(p, true, &e));
+            SM_TRY(parse_append(p, &all->list, e));
+        }
+        SM_TRY(parse_seal(p, all));
+        n->b = all;
     }
     SM_TRY(want_op(p, "]", "']'"));
-    return seal(p, n);
+    return parse_seal(p, n);
 }
 
 static sm_status postfix(parser *p, node *a, node **out) {
     for (;;) {
         node *n = a;
         int line = p->at->line;
-        if (is_op(p, "[")) {
+        if (parse_is_op(p, "[")) {
             SM_TRY(subscript(p, a, &n));
-        } else if (is_op(p, "(")) {
-            SM_TRY(make(p, NODE_CALL, line, &n));
+        } else if (parse_is_op(p, "(")) {
+            SM_TRY(parse_make(p, NODE_CALL, line, &n));
             n->a = a;
             SM_TRY(arguments(p, n));
             if (a->kind == NODE_NAME)
                 n->text = a->text;
-            SM_TRY(seal(p, n));
-        } else if (take_op(p, ".")) {
-            SM_TRY(make(p, p->at->kind == TOK_INT ? NODE_ITEM : NODE_ATTR, line, &n));
+            SM_TRY(parse_seal(p, n));
+        } else if (parse_take_op(p, ".")) {
+            SM_TRY(parse_make(p, p->at->kind == TOK_INT ? NODE_ITEM : NODE_ATTR, line, &n));
             n->a = a;
             if (p->at->kind == TOK_INT) {
                 SM_TRY(number(p, &n->b));
@@ -338,9 +349,9 @@ static sm_status postfix(parser *p, node *a, node **out) {
                 n->text = p->at->text;
                 p->at++;
             } else {
-                return fail(p, "a name");
+                return parse_fail(p, "a name");
             }
-            SM_TRY(seal(p, n));
+            SM_TRY(parse_seal(p, n));
         } else {
             *out = a;
             return SM_OK;
@@ -349,64 +360,65 @@ static sm_status postfix(parser *p, node *a, node **out) {
     }
 }
 
-static sm_status filter(parser *p, node *a, node **out) {
+sm_status parse_filter(parser *p, node *a, node **out) {
     node *n;
     if (p->at->kind != TOK_NAME)
-        return fail(p, "a filter");
-    SM_TRY(make(p, NODE_FILTER, p->at->line, &n));
+        return parse_fail(p, "a filter");
+    SM_TRY(parse_make(p, NODE_FILTER, p->at->line, &n));
     n->text = p->at->text;
     n->a = a;
     *out = n;
-    if (!tmpl_has_filter(n->text))
-        return unsupported(p, n->line, "filter", n->text);
+    if (!tmpl_has_filter(n->text) && !p->soft && p->unknown == NULL)
+        p->unknown = n;
     p->at++;
-    if (is_op(p, "("))
+    if (parse_is_op(p, "("))
         SM_TRY(arguments(p, n));
-    return seal(p, n);
+    return parse_seal(p, n);
 }
 
 /* The argument of a test may stand without parentheses: `is divisibleby 3`. */
 static bool starts_argument(const parser *p) {
     const tok *t = p->at;
     if (t->kind == TOK_OP)
-        return is_op(p, "[") || is_op(p, "{");
+        return parse_is_op(p, "[") || parse_is_op(p, "{");
     if (t->kind == TOK_NAME)
-        return !is_name(p, "else") && !is_name(p, "or") && !is_name(p, "and") && !is_name(p, "is") &&
-               !is_name(p, "if") && !is_name(p, "in") && !is_name(p, "not");
+        return !parse_is_name(p, "else") && !parse_is_name(p, "or") && !parse_is_name(p, "and");
     return t->kind == TOK_STR || t->kind == TOK_INT || t->kind == TOK_FLOAT;
 }
 
 static sm_status test(parser *p, node *a, node **out) {
     node *n, *e;
     int line = p->at->line;
-    bool negate = take_name(p, "not");
+    bool negate = parse_take_name(p, "not");
     if (p->at->kind != TOK_NAME)
-        return fail(p, "a test");
-    SM_TRY(make(p, NODE_TEST, line, &n));
+        return parse_fail(p, "a test");
+    SM_TRY(parse_make(p, NODE_TEST, line, &n));
     n->text = p->at->text;
     n->a = a;
-    if (!tmpl_has_test(n->text))
-        return unsupported(p, n->line, "test", n->text);
+    if (!tmpl_has_test(n->text) && !p->soft && p->unknown == NULL)
+        p->unknown = n;
     p->at++;
-    if (is_op(p, "(")) {
+    if (parse_is_op(p, "(")) {
         SM_TRY(arguments(p, n));
+    } else if (parse_is_name(p, "is")) {
+        return parse_fail(p, "one test");
     } else if (starts_argument(p)) {
         SM_TRY(primary(p, &e));
         SM_TRY(postfix(p, e, &e));
-        SM_TRY(append(p, &n->list, e));
+        SM_TRY(parse_append(p, &n->list, e));
     }
-    SM_TRY(seal(p, n));
+    SM_TRY(parse_seal(p, n));
     *out = n;
     return negate ? binary(p, NODE_NOT, SM_SV(""), line, n, NULL, out) : SM_OK;
 }
 
 static sm_status filters_and_tests(parser *p, node *a, node **out) {
     for (;;) {
-        if (take_op(p, "|")) {
-            SM_TRY(filter(p, a, &a));
-        } else if (take_name(p, "is")) {
+        if (parse_take_op(p, "|")) {
+            SM_TRY(parse_filter(p, a, &a));
+        } else if (parse_take_name(p, "is")) {
             SM_TRY(test(p, a, &a));
-        } else if (is_op(p, "(")) {
+        } else if (parse_is_op(p, "(")) {
             SM_TRY(postfix(p, a, &a));
         } else {
             *out = a;
@@ -420,9 +432,9 @@ static sm_status filters_and_tests(parser *p, node *a, node **out) {
 static sm_status unary(parser *p, bool with_filter, node **out) {
     int line = p->at->line;
     node *a;
-    SM_TRY(enter(p));
-    if (is_op(p, "-") || is_op(p, "+")) {
-        bool neg = is_op(p, "-");
+    SM_TRY(parse_enter(p));
+    if (parse_is_op(p, "-") || parse_is_op(p, "+")) {
+        bool neg = parse_is_op(p, "-");
         p->at++;
         SM_TRY(unary(p, false, &a));
         SM_TRY(binary(p, neg ? NODE_NEG : NODE_POS, SM_SV(""), line, a, NULL, &a));
@@ -445,7 +457,7 @@ static bool at_level(const parser *p, int level) {
                                          [LEVEL_PRODUCT] = {"*", "/", "//", "%"},
                                          [LEVEL_POWER] = {"**"}};
     for (int i = 0; i < 4 && ops[level][i] != NULL; i++)
-        if (is_op(p, ops[level][i]))
+        if (parse_is_op(p, ops[level][i]))
             return true;
     return false;
 }
@@ -470,11 +482,11 @@ static bool take_comparison(parser *p, sm_sv *op) {
     static const char *const ops[] = {"==", "!=", "<", "<=", ">", ">="};
     *op = p->at->text;
     for (size_t i = 0; i < SM_ARRAY_LEN(ops); i++)
-        if (take_op(p, ops[i]))
+        if (parse_take_op(p, ops[i]))
             return true;
-    if (take_name(p, "in"))
+    if (parse_take_name(p, "in"))
         return true;
-    if (is_name(p, "not") && p->at[1].kind == TOK_NAME && sm_sv_is(p->at[1].text, "in")) {
+    if (parse_is_name(p, "not") && p->at[1].kind == TOK_NAME && sm_sv_is(p->at[1].text, "in")) {
         *op = SM_SV("not in");
         p->at += 2;
         return true;
@@ -482,31 +494,32 @@ static bool take_comparison(parser *p, sm_sv *op) {
     return false;
 }
 
-/* a < b < c is a < b and b < c; the middle one is evaluated twice, which nobody can see: nothing has side effects. */
+/* a < b < c: every operand is evaluated once at most. */
 static sm_status comparison(parser *p, node **out) {
-    node *a, *b, *all = NULL, *one;
+    node *n, *e;
     sm_sv op;
-    SM_TRY(arithmetic(p, LEVEL_SUM, &a));
-    for (int line = p->at->line; take_comparison(p, &op); line = p->at->line) {
-        SM_TRY(arithmetic(p, LEVEL_SUM, &b));
-        SM_TRY(binary(p, NODE_BINARY, op, line, a, b, &one));
-        if (all != NULL)
-            SM_TRY(binary(p, NODE_AND, SM_SV(""), line, all, one, &all));
-        else
-            all = one;
-        a = b;
-    }
-    *out = all != NULL ? all : a;
-    return SM_OK;
+    int line = p->at->line;
+    SM_TRY(arithmetic(p, LEVEL_SUM, out));
+    if (!take_comparison(p, &op))
+        return SM_OK;
+    SM_TRY(parse_make(p, NODE_COMPARE, line, &n));
+    SM_TRY(parse_append(p, &n->list, *out));
+    do {
+        SM_TRY(parse_append_name(p, n, op));
+        SM_TRY(arithmetic(p, LEVEL_SUM, &e));
+        SM_TRY(parse_append(p, &n->list, e));
+    } while (take_comparison(p, &op));
+    *out = n;
+    return parse_seal(p, n);
 }
 
 static sm_status negation(parser *p, node **out) {
     int line = p->at->line;
     node *a;
-    if (!is_name(p, "not"))
+    if (!parse_is_name(p, "not"))
         return comparison(p, out);
     p->at++;
-    SM_TRY(enter(p));
+    SM_TRY(parse_enter(p));
     SM_TRY(negation(p, &a));
     p->depth--;
     return binary(p, NODE_NOT, SM_SV(""), line, a, NULL, out);
@@ -515,7 +528,7 @@ static sm_status negation(parser *p, node **out) {
 static sm_status logic(parser *p, bool either, node **out) {
     node *a, *b;
     SM_TRY(either ? logic(p, false, &a) : negation(p, &a));
-    for (int line = p->at->line; take_name(p, either ? "or" : "and"); line = p->at->line) {
+    for (int line = p->at->line; parse_take_name(p, either ? "or" : "and"); line = p->at->line) {
         SM_TRY(either ? logic(p, false, &b) : negation(p, &b));
         SM_TRY(binary(p, either ? NODE_OR : NODE_AND, SM_SV(""), line, a, b, &a));
     }
@@ -523,17 +536,19 @@ static sm_status logic(parser *p, bool either, node **out) {
     return SM_OK;
 }
 
-static sm_status expression(parser *p, bool with_cond, node **out) {
+sm_status parse_expression(parser *p, bool with_cond, node **out) {
     node *a, *n;
-    SM_TRY(enter(p));
+    const node *unknown = p->unknown;
+    SM_TRY(parse_enter(p));
     SM_TRY(logic(p, true, &a));
-    for (int line = p->at->line; with_cond && take_name(p, "if"); line = p->at->line) {
-        SM_TRY(make(p, NODE_COND, line, &n));
+    for (int line = p->at->line; with_cond && parse_take_name(p, "if"); line = p->at->line) {
+        SM_TRY(parse_make(p, NODE_COND, line, &n));
         n->a = a;
         SM_TRY(logic(p, true, &n->b));
-        if (take_name(p, "else"))
-            SM_TRY(expression(p, true, &n->c));
-        SM_TRY(seal(p, n));
+        if (parse_take_name(p, "else"))
+            SM_TRY(parse_expression(p, true, &n->c));
+        SM_TRY(parse_seal(p, n));
+        p->unknown = unknown; /* a branch, as it turns out */
         a = n;
     }
     *out = a;
@@ -542,228 +557,21 @@ static sm_status expression(parser *p, bool with_cond, node **out) {
 }
 
 /* One expression, or several with commas: a tuple. */
-static sm_status tuple(parser *p, bool with_cond, node **out) {
+sm_status parse_tuple(parser *p, bool with_cond, node **out) {
     node *e, *n;
     int line = p->at->line;
-    SM_TRY(expression(p, with_cond, &e));
+    SM_TRY(parse_expression(p, with_cond, &e));
     *out = e;
-    if (!is_op(p, ","))
+    if (!parse_is_op(p, ","))
         return SM_OK;
-    SM_TRY(make(p, NODE_TUPLE, line, &n));
-    SM_TRY(append(p, &n->list, e));
-    while (take_op(p, ",")) {
-        if (p->at->kind == TOK_BLOCK_END || p->at->kind == TOK_PRINT_END || is_op(p, "="))
+    SM_TRY(parse_make(p, NODE_TUPLE, line, &n));
+    SM_TRY(parse_append(p, &n->list, e));
+    while (parse_take_op(p, ",")) {
+        if (p->at->kind == TOK_BLOCK_END || p->at->kind == TOK_PRINT_END || parse_is_name(p, "recursive"))
             break;
-        SM_TRY(expression(p, with_cond, &e));
-        SM_TRY(append(p, &n->list, e));
+        SM_TRY(parse_expression(p, with_cond, &e));
+        SM_TRY(parse_append(p, &n->list, e));
     }
     *out = n;
-    return seal(p, n);
-}
-
-/* ---- statements ---------------------------------------------------------------------------------------------- */
-
-/* What can be set: name, name.member, or (in a loop, or several) names with commas. */
-static sm_status target(parser *p, bool member, node **out) {
-    node *n, *t;
-    SM_TRY(make(p, NODE_TUPLE, p->at->line, &t));
-    bool open = take_op(p, "(");
-    do {
-        if (p->at->kind != TOK_NAME)
-            return fail(p, "a name to set");
-        SM_TRY(make(p, NODE_NAME, p->at->line, &n));
-        n->text = p->at->text;
-        p->at++;
-        if (member && is_op(p, ".")) {
-            node *m;
-            p->at++;
-            if (p->at->kind != TOK_NAME)
-                return fail(p, "a member's name");
-            SM_TRY(make(p, NODE_ATTR, p->at->line, &m));
-            m->a = n;
-            m->text = p->at->text;
-            p->at++;
-            n = m;
-        }
-        SM_TRY(append(p, &t->list, n));
-    } while (take_op(p, ",") && p->at->kind == TOK_NAME && !is_name(p, "in"));
-    if (open)
-        SM_TRY(want_op(p, ")", "')'"));
-    *out = t->list.n == 1 ? t->list.v[0] : t;
-    return seal(p, t);
-}
-
-/* At `name` of {% name ..: is it one of the words that end or divide the block around it? */
-static bool at_block(const parser *p, const char *word) {
-    return p->at->kind == TOK_BLOCK && p->at[1].kind == TOK_NAME && sm_sv_is(p->at[1].text, word);
-}
-
-static bool take_block(parser *p, const char *word) {
-    bool yes = at_block(p, word);
-    p->at += yes ? 2 : 0;
-    return yes;
-}
-
-static sm_status want_block(parser *p, const char *word, int line) {
-    if (!take_block(p, word)) {
-        SM_TRY(p->at->kind == TOK_END ? SM_OK : fail(p, word));
-        return SM_FAIL(p->err, SM_BADINPUT,
-                       "chat template, line %d: wanted {%% %s %%} for the block of line %d, found the end", p->at->line,
-                       word, line);
-    }
-    return want_end(p);
-}
-
-static sm_status if_block(parser *p, node *n) {
-    SM_TRY(expression(p, true, &n->a));
-    SM_TRY(want_end(p));
-    SM_TRY(statements(p, &n->body));
-    if (at_block(p, "elif")) {
-        node *e;
-        p->at++;
-        SM_TRY(make(p, NODE_IF, p->at->line, &e));
-        p->at++;
-        SM_TRY(enter(p));
-        SM_TRY(if_block(p, e)); /* it takes the endif */
-        p->depth--;
-        SM_TRY(append(p, &n->other, e));
-        return seal(p, n);
-    }
-    if (take_block(p, "else")) {
-        SM_TRY(want_end(p));
-        SM_TRY(statements(p, &n->other));
-    }
-    SM_TRY(want_block(p, "endif", n->line));
-    return seal(p, n);
-}
-
-static sm_status for_block(parser *p, node *n) {
-    SM_TRY(target(p, false, &n->a));
-    if (!take_name(p, "in"))
-        return fail(p, "'in'");
-    SM_TRY(tuple(p, false, &n->b));
-    if (take_name(p, "if"))
-        SM_TRY(expression(p, true, &n->c));
-    if (is_name(p, "recursive"))
-        return unsupported(p, p->at->line, "loop", p->at->text);
-    SM_TRY(want_end(p));
-    p->in_loops++;
-    SM_TRY(statements(p, &n->body));
-    p->in_loops--;
-    if (take_block(p, "else")) {
-        SM_TRY(want_end(p));
-        SM_TRY(statements(p, &n->other));
-    }
-    SM_TRY(want_block(p, "endfor", n->line));
-    return seal(p, n);
-}
-
-static sm_status set_block(parser *p, node *n) {
-    SM_TRY(target(p, true, &n->a));
-    if (take_op(p, "=")) {
-        SM_TRY(tuple(p, true, &n->b));
-        SM_TRY(want_end(p));
-        return seal(p, n);
-    }
-    if (n->a->kind == NODE_TUPLE)
-        return fail(p, "'='");
-    n->kind = NODE_SET_BLOCK;
-    SM_TRY(constant(p, val_none(), &n->c)); /* stands for the body's text in the filters */
-    n->b = n->c;
-    while (take_op(p, "|"))
-        SM_TRY(filter(p, n->b, &n->b));
-    SM_TRY(want_end(p));
-    SM_TRY(statements(p, &n->body));
-    SM_TRY(want_block(p, "endset", n->line));
-    return seal(p, n);
-}
-
-static sm_status block(parser *p, node_list *body) {
-    node *n;
-    sm_sv word = p->at[1].text;
-    int line = p->at->line;
-    if (p->at[1].kind != TOK_NAME) {
-        p->at++;
-        return fail(p, "a statement");
-    }
-    p->at += 2;
-    SM_TRY(make(p, NODE_BODY, line, &n));
-    SM_TRY(append(p, body, n));
-    if (sm_sv_is(word, "if")) {
-        n->kind = NODE_IF;
-        return if_block(p, n);
-    }
-    if (sm_sv_is(word, "for")) {
-        n->kind = NODE_FOR;
-        return for_block(p, n);
-    }
-    if (sm_sv_is(word, "set")) {
-        n->kind = NODE_SET;
-        return set_block(p, n);
-    }
-    if (sm_sv_is(word, "break") || sm_sv_is(word, "continue")) {
-        n->kind = sm_sv_is(word, "break") ? NODE_BREAK : NODE_CONTINUE;
-        if (p->in_loops == 0) {
-            p->at--;
-            return fail(p, "a loop around it");
-        }
-        SM_TRY(want_end(p));
-        return seal(p, n);
-    }
-    if (sm_sv_is(word, "generation")) { /* marks what a model is trained on; renders its body */
-        SM_TRY(want_end(p));
-        SM_TRY(statements(p, &n->body));
-        SM_TRY(want_block(p, "endgeneration", line));
-        return seal(p, n);
-    }
-    static const char *const others[] = {"macro",  "call", "filter", "with",       "block", "extends", "include",
-                                         "import", "from", "do",     "autoescape", "trans", "debug"};
-    for (size_t i = 0; i < SM_ARRAY_LEN(others); i++)
-        if (sm_sv_is(word, others[i]))
-            return unsupported(p, line, "statement", word);
-    p->at--;
-    return fail(p, "a statement");
-}
-
-/* Up to a block that ends or divides the one around, which stays. */
-static sm_status statements(parser *p, node_list *body) {
-    static const char *const ends[] = {"elif", "else", "endif", "endfor", "endset", "endgeneration"};
-    node *n;
-    SM_TRY(enter(p));
-    while (p->at->kind != TOK_END) {
-        for (size_t i = 0; i < SM_ARRAY_LEN(ends); i++)
-            if (at_block(p, ends[i])) {
-                p->depth--;
-                return SM_OK;
-            }
-        if (p->at->kind == TOK_BLOCK) {
-            SM_TRY(block(p, body));
-            continue;
-        }
-        SM_TRY(make(p, p->at->kind == TOK_DATA ? NODE_DATA : NODE_PRINT, p->at->line, &n));
-        SM_TRY(append(p, body, n));
-        if (p->at->kind == TOK_DATA) {
-            n->text = p->at->text;
-        } else {
-            p->at++;
-            SM_TRY(tuple(p, true, &n->a));
-            if (p->at->kind != TOK_PRINT_END)
-                return fail(p, "}}");
-        }
-        p->at++;
-        SM_TRY(seal(p, n));
-    }
-    p->depth--;
-    return SM_OK;
-}
-
-sm_status tmpl_parse(sm_arena *a, const tok_list *toks, node **root, sm_err *err) {
-    parser p = {.arena = a, .at = toks->v, .err = err};
-    SM_TRY(make(&p, NODE_BODY, 1, root));
-    SM_TRY(statements(&p, &(*root)->body));
-    if (p.at->kind != TOK_END) {
-        p.at++;
-        return fail(&p, "no end of a block that was not opened");
-    }
-    return seal(&p, *root);
+    return parse_seal(p, n);
 }

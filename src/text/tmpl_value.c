@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * tmpl_value.c: values of a rendering, with Python's ideas of truth, equality and printing.
+ * tmpl_value.c: values of a rendering, with Python's ideas of truth, equality and hashing.
  *
  * Values are small and copied; what they point to (strings, lists, dicts) lives in the rendering's arena or, strings of
- * the context, in its JSON.  Only lists and dicts still being built change; a loop or a filter always makes new ones.
- * Integers are 64 bits wide; arithmetic that would need more is an error, not a wrong number.
+ * the context, in its JSON.  Only lists and dicts still being built change, generators as they are used up, and
+ * namespaces; a loop or a filter always makes new ones.  Integers are 64 bits wide; arithmetic that would need more is
+ * an error, not a wrong number.
+ *
+ * Lists may hold one list twice, so that walking one can take exponentially long: whoever walks charges for each item.
  *
  * Threads: none of it is shared.
  */
 #include "text/template_int.h"
 
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 val val_bool(bool b) {
     return (val){.kind = VAL_BOOL, .u.b = b};
@@ -46,19 +45,53 @@ sm_status val_str(run *r, const char *p, size_t n, val *out) {
         return SM_RESOURCE;
     if (n > 0)
         memcpy(copy, p, n);
+    tmpl_charge(r, n);
     *out = val_view((sm_sv){copy, n});
     return SM_OK;
 }
 
 sm_status val_take_str(run *r, sm_str *s, val *out) {
-    sm_status st = sm_str_ok(s) ? val_str(r, sm_str_z(s), s->n, out) : tmpl_nomem(r);
+    sm_status st = tmpl_room(r, s) ? SM_OK : tmpl_check(r);
+    if (st == SM_OK)
+        st = sm_str_ok(s) ? val_str(r, sm_str_z(s), s->n, out) : tmpl_nomem(r);
     sm_str_free(s);
     return st;
+}
+
+/* Texts are mostly built by adding to one that was built before: room is left behind it, and when nothing has been added
+ * to it since, the addition goes there. */
+sm_status val_join(run *r, sm_sv a, sm_sv b, val *out) {
+    size_t n = a.n + b.n, room = n > 64 ? n : 0;
+    char *p = (char *)a.p;
+    tmpl_charge(r, b.n);
+    if (b.n == 0 || a.n == 0) {
+        *out = val_view(b.n == 0 ? a : b);
+        return SM_OK;
+    }
+    if (r->tail == NULL || a.p + a.n != r->tail || b.n > r->tail_room) {
+        p = tmpl_alloc(r, n + room + 1);
+        if (p == NULL)
+            return SM_RESOURCE;
+        memcpy(p, a.p, a.n);
+        tmpl_charge(r, a.n);
+        r->tail_room = b.n + room;
+    }
+    memcpy(p + a.n, b.p, b.n);
+    r->tail = p + n;
+    r->tail_room -= b.n;
+    *out = val_view((sm_sv){p, n});
+    return SM_OK;
 }
 
 sm_status val_list_new(run *r, val_kind kind, val *out) {
     *out = (val){.kind = kind, .u.list = tmpl_alloc(r, sizeof(val_list))};
     return out->u.list != NULL ? SM_OK : SM_RESOURCE;
+}
+
+sm_status val_gen_new(run *r, const char *type, val *out) {
+    SM_TRY(val_list_new(r, VAL_GEN, out));
+    out->u.list->type = type;
+    return SM_OK;
 }
 
 sm_status val_dict_new(run *r, val_kind kind, val *out) {
@@ -74,6 +107,7 @@ static val *grown(run *r, const val *v, size_t n, size_t cap) {
 }
 
 sm_status val_push(run *r, val_list *l, val v) {
+    tmpl_charge(r, 16);
     if (l->n == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 4;
         val *more = grown(r, l->v, l->n, cap);
@@ -83,15 +117,18 @@ sm_status val_push(run *r, val_list *l, val v) {
         l->cap = cap;
     }
     l->v[l->n++] = v;
-    return SM_OK;
+    return tmpl_spent(r) ? tmpl_check(r) : SM_OK;
 }
 
-sm_status val_put(run *r, val_dict *d, val key, val v) {
-    for (size_t i = 0; i < d->n; i++)
-        if (val_equal(d->keys[i], key)) {
-            d->values[i] = v;
-            return SM_OK;
-        }
+sm_status val_push_pair(run *r, val_list *l, val a, val b) {
+    val pair;
+    SM_TRY(val_list_new(r, VAL_TUPLE, &pair));
+    SM_TRY(val_push(r, pair.u.list, a));
+    SM_TRY(val_push(r, pair.u.list, b));
+    return val_push(r, l, pair);
+}
+
+static sm_status append_entry(run *r, val_dict *d, val key, val v) {
     if (d->n == d->cap) {
         size_t cap = d->cap ? d->cap * 2 : 4;
         val *keys = grown(r, d->keys, d->n, cap), *values = keys != NULL ? grown(r, d->values, d->n, cap) : NULL;
@@ -106,21 +143,67 @@ sm_status val_put(run *r, val_dict *d, val key, val v) {
     return SM_OK;
 }
 
-const val *val_get(const val_dict *d, val key) {
+static size_t find(run *r, const val_dict *d, val key) {
+    size_t i = 0;
+    if (key.kind == VAL_STR) { /* nearly always */
+        tmpl_charge(r, d->n * 4);
+        for (; i < d->n; i++)
+            if (d->keys[i].kind == VAL_STR && sm_sv_eq(d->keys[i].u.s, key.u.s))
+                break;
+        return i;
+    }
+    while (i < d->n && !val_equal(r, d->keys[i], key))
+        i++;
+    return i;
+}
+
+sm_status val_put(run *r, val_dict *d, val key, val v) {
+    SM_TRY(val_hashable(r, key));
+    size_t i = find(r, d, key);
+    SM_TRY(tmpl_check(r));
+    if (i == d->n)
+        return append_entry(r, d, key, v);
+    d->values[i] = v;
+    return SM_OK;
+}
+
+const val *val_get(run *r, const val_dict *d, val key) {
+    size_t i = find(r, d, key);
+    return i < d->n ? &d->values[i] : NULL;
+}
+
+const val *val_get_z(const val_dict *d, sm_sv key) {
     for (size_t i = 0; i < d->n; i++)
-        if (val_equal(d->keys[i], key))
+        if (d->keys[i].kind == VAL_STR && sm_sv_eq(d->keys[i].u.s, key))
             return &d->values[i];
     return NULL;
 }
 
-const val *val_get_z(const val_dict *d, sm_sv key) {
-    return val_get(d, val_view(key));
-}
-
 /* ---- questions ----------------------------------------------------------------------------------------------- */
+
+sm_status val_hashable(run *r, val v) {
+    if (v.kind == VAL_LIST || v.kind == VAL_DICT || (v.kind == VAL_VIEW && v.u.list->type[5] != 'v'))
+        return tmpl_fail(r, SM_BADINPUT, "unhashable type: '%s'", val_type(v));
+    for (size_t i = 0; v.kind == VAL_TUPLE && i < v.u.list->n; i++) {
+        tmpl_charge(r, 64);
+        SM_TRY(tmpl_check(r));
+        SM_TRY(tmpl_enter(r));
+        SM_TRY(val_hashable(r, v.u.list->v[i]));
+        r->depth--;
+    }
+    return SM_OK;
+}
 
 bool val_is_number(val v) {
     return v.kind == VAL_BOOL || v.kind == VAL_INT || v.kind == VAL_FLOAT;
+}
+
+bool val_is_int(val v) {
+    return v.kind == VAL_BOOL || v.kind == VAL_INT;
+}
+
+int64_t val_as_int(val v) {
+    return v.kind == VAL_INT ? v.u.i : v.u.b;
 }
 
 double val_number(val v) {
@@ -129,6 +212,10 @@ double val_number(val v) {
 
 bool val_is_seq(val v) {
     return v.kind == VAL_LIST || v.kind == VAL_TUPLE;
+}
+
+bool val_is_listed(val v) {
+    return v.kind >= VAL_LIST && v.kind <= VAL_GEN;
 }
 
 bool val_true(val v) {
@@ -146,6 +233,8 @@ bool val_true(val v) {
         return v.u.s.n > 0;
     case VAL_LIST:
     case VAL_TUPLE:
+    case VAL_RANGE:
+    case VAL_VIEW:
         return v.u.list->n > 0;
     case VAL_DICT:
         return v.u.dict->n > 0;
@@ -154,25 +243,45 @@ bool val_true(val v) {
     }
 }
 
-static bool dict_equal(const val_dict *a, const val_dict *b) {
+static bool dict_equal(run *r, const val_dict *a, const val_dict *b) {
     if (a->n != b->n)
         return false;
     for (size_t i = 0; i < a->n; i++) {
-        const val *other = val_get(b, a->keys[i]);
-        if (other == NULL || !val_equal(a->values[i], *other))
+        const val *other = val_get(r, b, a->keys[i]);
+        if (other == NULL || !val_equal(r, a->values[i], *other))
             return false;
     }
     return true;
 }
 
-bool val_equal(val a, val b) {
-    if (val_is_number(a) && val_is_number(b)) {
-        if (a.kind != VAL_FLOAT && b.kind != VAL_FLOAT)
-            return (a.kind == VAL_INT ? a.u.i : a.u.b) == (b.kind == VAL_INT ? b.u.i : b.u.b);
-        return val_number(a) == val_number(b);
-    }
-    if (a.kind != b.kind)
+static bool lists_equal(run *r, const val_list *a, const val_list *b) {
+    if (a == b)
+        return true;
+    if (a->n != b->n)
         return false;
+    for (size_t i = 0; i < a->n; i++)
+        if (!val_equal(r, a->v[i], b->v[i]))
+            return false;
+    return true;
+}
+
+/* Views of keys and entries are sets. */
+static bool views_equal(run *r, const val_list *a, const val_list *b) {
+    if (a == b)
+        return true;
+    if (a->n != b->n || a->type[5] == 'v' || b->type[5] == 'v')
+        return false;
+    for (size_t i = 0; i < a->n; i++) {
+        bool found = false;
+        for (size_t k = 0; k < b->n && !found; k++)
+            found = val_equal(r, a->v[i], b->v[k]);
+        if (!found)
+            return false;
+    }
+    return true;
+}
+
+static bool same_kind_equal(run *r, val a, val b) {
     switch (a.kind) {
     case VAL_UNDEFINED:
     case VAL_NONE:
@@ -182,32 +291,78 @@ bool val_equal(val a, val b) {
         return sm_sv_eq(a.u.s, b.u.s);
     case VAL_LIST:
     case VAL_TUPLE:
-        if (a.u.list->n != b.u.list->n)
-            return false;
-        for (size_t i = 0; i < a.u.list->n; i++)
-            if (!val_equal(a.u.list->v[i], b.u.list->v[i]))
-                return false;
-        return true;
+    case VAL_RANGE:
+        return lists_equal(r, a.u.list, b.u.list);
+    case VAL_VIEW:
+        return views_equal(r, a.u.list, b.u.list);
     case VAL_DICT:
-        return dict_equal(a.u.dict, b.u.dict);
+        return dict_equal(r, a.u.dict, b.u.dict);
+    default:
+        return val_same(a, b);
+    }
+}
+
+bool val_equal(run *r, val a, val b) {
+    tmpl_charge(r, 32);
+    if (tmpl_spent(r))
+        return false;
+    if (val_is_number(a) && val_is_number(b)) {
+        if (val_is_int(a) && val_is_int(b))
+            return val_as_int(a) == val_as_int(b);
+        return val_number(a) == val_number(b);
+    }
+    if (a.kind != b.kind)
+        return false;
+    if (r->depth >= SM_TEMPLATE_EVAL_DEPTH) {
+        r->flooded = true;
+        return false;
+    }
+    r->depth++;
+    bool yes = same_kind_equal(r, a, b);
+    r->depth--;
+    return yes;
+}
+
+bool val_same(val a, val b) {
+    if (a.kind != b.kind)
+        return false;
+    switch (a.kind) {
+    case VAL_NONE:
+        return true;
+    case VAL_BOOL:
+        return a.u.b == b.u.b;
+    case VAL_INT:
+        return a.u.i == b.u.i;
+    case VAL_FLOAT:
+        return a.u.f == b.u.f;
+    case VAL_STR:
+    case VAL_FUNCTION:
+        return sm_sv_eq(a.u.s, b.u.s);
+    case VAL_UNDEFINED:
+        return false;
+    case VAL_DICT:
     case VAL_NAMESPACE:
         return a.u.dict == b.u.dict;
-    default:
+    case VAL_LOOP:
         return a.u.loop == b.u.loop;
+    case VAL_METHOD:
+        return a.u.method == b.u.method;
+    case VAL_MACRO:
+        return a.u.macro == b.u.macro;
+    default:
+        return a.u.list == b.u.list;
     }
 }
 
 const char *val_type(val v) {
     static const char *const names[] = {
-        [VAL_UNDEFINED] = "undefined", [VAL_NONE] = "None",
-        [VAL_BOOL] = "bool",           [VAL_INT] = "int",
-        [VAL_FLOAT] = "float",         [VAL_STR] = "str",
-        [VAL_LIST] = "list",           [VAL_TUPLE] = "tuple",
-        [VAL_DICT] = "dict",           [VAL_NAMESPACE] = "namespace",
-        [VAL_LOOP] = "loop",           [VAL_FUNCTION] = "function",
-        [VAL_METHOD] = "method",
+        [VAL_UNDEFINED] = "undefined", [VAL_NONE] = "None",     [VAL_BOOL] = "bool",         [VAL_INT] = "int",
+        [VAL_FLOAT] = "float",         [VAL_STR] = "str",       [VAL_LIST] = "list",         [VAL_TUPLE] = "tuple",
+        [VAL_RANGE] = "range",         [VAL_VIEW] = "view",     [VAL_GEN] = "gen",           [VAL_DICT] = "dict",
+        [VAL_NAMESPACE] = "namespace", [VAL_LOOP] = "loop",     [VAL_FUNCTION] = "function", [VAL_METHOD] = "method",
+        [VAL_MACRO] = "macro",         [VAL_CYCLER] = "cycler", [VAL_JOINER] = "joiner",
     };
-    return names[v.kind];
+    return v.kind == VAL_VIEW || v.kind == VAL_GEN ? v.u.list->type : names[v.kind];
 }
 
 /* ---- strings ------------------------------------------------------------------------------------------------- */
@@ -271,6 +426,20 @@ size_t val_str_len(sm_sv s) {
     return n;
 }
 
+size_t val_str_offset(sm_sv s, size_t i) {
+    size_t at = 0;
+    for (; i > 0 && at < s.n; i--)
+        val_char(s, &at);
+    return at;
+}
+
+/* The order of bytes in UTF-8 is that of characters. */
+int val_str_compare(sm_sv a, sm_sv b) {
+    size_t n = SM_MIN(a.n, b.n);
+    int k = n > 0 ? memcmp(a.p, b.p, n) : 0;
+    return k != 0 ? k : (a.n > b.n) - (a.n < b.n);
+}
+
 /* ---- JSON ---------------------------------------------------------------------------------------------------- */
 
 sm_status val_from_json(run *r, const json_t *j, int depth, val *out) {
@@ -308,241 +477,7 @@ sm_status val_from_json(run *r, const json_t *j, int depth, val *out) {
     for (void *it = json_object_iter((json_t *)j); it != NULL; it = json_object_iter_next((json_t *)j, it)) {
         val v;
         SM_TRY(val_from_json(r, json_object_iter_value(it), depth + 1, &v));
-        SM_TRY(val_put(r, out->u.dict, val_view(sm_sv_of(json_object_iter_key(it))), v));
+        SM_TRY(append_entry(r, out->u.dict, val_view(sm_sv_of(json_object_iter_key(it))), v)); /* keys differ */
     }
     return SM_OK;
-}
-
-static void put_json_string(sm_sv s, bool ascii, sm_str *out) {
-    sm_str_addc(out, '"');
-    for (size_t i = 0; i < s.n;) {
-        size_t at = i;
-        uint32_t cp = val_char(s, &i);
-        const char *k = cp != 0 && cp < 0x80 ? strchr("\"\\\b\f\n\r\t", (int)cp) : NULL;
-        if (k != NULL)
-            sm_str_addf(out, "\\%c", "\"\\bfnrt"[k - strchr("\"\\\b\f\n\r\t", '"')]);
-        else if (cp < 0x20 || (ascii && cp >= 0x7f && cp < 0x10000 && cp != 0x7f))
-            sm_str_addf(out, "\\u%04x", (unsigned)cp);
-        else if (ascii && cp >= 0x10000)
-            sm_str_addf(out, "\\u%04x\\u%04x", 0xd800u + ((unsigned)(cp - 0x10000) >> 10),
-                        0xdc00u + ((cp - 0x10000) & 0x3ff));
-        else
-            sm_str_add(out, s.p + at, i - at);
-    }
-    sm_str_addc(out, '"');
-}
-
-/* The shortest digits that read back as f, in Python's form. */
-static void put_float(double f, sm_str *out) {
-    char z[40], mantissa[40];
-    if (isnan(f) || isinf(f)) {
-        sm_str_adds(out, isnan(f) ? "nan" : f < 0 ? "-inf" : "inf");
-        return;
-    }
-    int digits = 1;
-    for (; digits < 17; digits++) {
-        snprintf(z, sizeof z, "%.*e", digits - 1, f);
-        if (strtod(z, NULL) == f)
-            break;
-    }
-    snprintf(z, sizeof z, "%.*e", digits - 1, f);
-    int exponent = atoi(strchr(z, 'e') + 1);
-    if (exponent < -4 || exponent >= 16) {
-        snprintf(mantissa, sizeof mantissa, "%.*s", (int)(strchr(z, 'e') - z), z);
-        sm_str_addf(out, "%se%c%02d", mantissa, exponent < 0 ? '-' : '+', abs(exponent));
-        return;
-    }
-    sm_str_addf(out, "%.*f", SM_MAX(digits - 1 - exponent, 1), f);
-}
-
-typedef struct writer {
-    run *r;
-    int indent; /* negative: all on one line */
-    const char *item_sep, *key_sep;
-    bool ascii, sort;
-    sm_str *out;
-} writer;
-
-static void line_break(const writer *w, int depth) {
-    if (w->indent < 0)
-        return;
-    sm_str_addc(w->out, '\n');
-    for (int i = 0; i < depth * w->indent; i++)
-        sm_str_addc(w->out, ' ');
-}
-
-static sm_status write_json(const writer *w, val v, int depth);
-
-/* The next key in order, after `last` (NULL: the first). */
-static size_t next_key(const writer *w, const val_dict *d, size_t done, const sm_sv *last) {
-    size_t best = d->n;
-    if (!w->sort)
-        return done;
-    for (size_t i = 0; i < d->n; i++) {
-        sm_sv k = d->keys[i].u.s, b = best < d->n ? d->keys[best].u.s : k;
-        int below = memcmp(k.p, b.p, SM_MIN(k.n, b.n)), above = last ? memcmp(k.p, last->p, SM_MIN(k.n, last->n)) : 1;
-        bool after = last == NULL || above > 0 || (above == 0 && k.n > last->n);
-        if (after && (best == d->n || below < 0 || (below == 0 && k.n < b.n)))
-            best = i;
-    }
-    return best;
-}
-
-static sm_status write_dict(const writer *w, const val_dict *d, int depth) {
-    sm_sv last;
-    sm_str_addc(w->out, '{');
-    for (size_t n = 0; n < d->n; n++) {
-        size_t i = next_key(w, d, n, n > 0 ? &last : NULL);
-        if (i >= d->n || d->keys[i].kind != VAL_STR)
-            return tmpl_fail(w->r, SM_UNSUPPORTED, "tojson: keys that are not strings are not supported");
-        if (n > 0)
-            sm_str_adds(w->out, w->item_sep);
-        line_break(w, depth + 1);
-        last = d->keys[i].u.s;
-        put_json_string(last, w->ascii, w->out);
-        sm_str_adds(w->out, w->key_sep);
-        SM_TRY(write_json(w, d->values[i], depth + 1));
-    }
-    if (d->n > 0)
-        line_break(w, depth);
-    sm_str_addc(w->out, '}');
-    return SM_OK;
-}
-
-static sm_status write_json(const writer *w, val v, int depth) {
-    if (depth > SM_TEMPLATE_DEPTH)
-        return tmpl_fail(w->r, SM_RESOURCE, "value nested deeper than %d", (int)SM_TEMPLATE_DEPTH);
-    switch (v.kind) {
-    case VAL_NONE:
-        sm_str_adds(w->out, "null");
-        return SM_OK;
-    case VAL_BOOL:
-        sm_str_adds(w->out, v.u.b ? "true" : "false");
-        return SM_OK;
-    case VAL_INT:
-        sm_str_addf(w->out, "%lld", (long long)v.u.i);
-        return SM_OK;
-    case VAL_FLOAT:
-        if (isnan(v.u.f) || isinf(v.u.f))
-            sm_str_adds(w->out, isnan(v.u.f) ? "NaN" : v.u.f < 0 ? "-Infinity" : "Infinity");
-        else
-            put_float(v.u.f, w->out);
-        return SM_OK;
-    case VAL_STR:
-        put_json_string(v.u.s, w->ascii, w->out);
-        return SM_OK;
-    case VAL_LIST:
-    case VAL_TUPLE:
-        sm_str_addc(w->out, '[');
-        for (size_t i = 0; i < v.u.list->n; i++) {
-            if (i > 0)
-                sm_str_adds(w->out, w->item_sep);
-            line_break(w, depth + 1);
-            SM_TRY(write_json(w, v.u.list->v[i], depth + 1));
-        }
-        if (v.u.list->n > 0)
-            line_break(w, depth);
-        sm_str_addc(w->out, ']');
-        return SM_OK;
-    case VAL_DICT:
-        return write_dict(w, v.u.dict, depth);
-    default:
-        return tmpl_fail(w->r, SM_BADINPUT, "tojson: %s has no JSON form", val_type(v));
-    }
-}
-
-sm_status val_tojson(run *r, val v, int indent, const char *item_sep, const char *key_sep, bool ascii, bool sort,
-                     sm_str *out) {
-    writer w = {r, indent, item_sep, key_sep, ascii, sort, out};
-    return write_json(&w, v, 0);
-}
-
-/* ---- printing ------------------------------------------------------------------------------------------------ */
-
-/* What Python shows as it is: not controls, marks of format, private and unassigned ones, nor spaces but the one. */
-static bool prints(uint32_t cp) {
-    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-    return cp == ' ' || !(c == UTF8PROC_CATEGORY_CN || c >= UTF8PROC_CATEGORY_ZS);
-}
-
-static void repr_string(sm_sv s, sm_str *out) {
-    bool single = memchr(s.p, '\'', s.n) != NULL, twice = s.n > 0 && memchr(s.p, '"', s.n) != NULL;
-    char quote = s.n > 0 && single && !twice ? '"' : '\'';
-    sm_str_addc(out, quote);
-    for (size_t i = 0; i < s.n;) {
-        size_t at = i;
-        uint32_t cp = val_char(s, &i);
-        if (cp == (uint32_t)quote || cp == '\\')
-            sm_str_addf(out, "\\%c", (char)cp);
-        else if (cp == '\n' || cp == '\r' || cp == '\t')
-            sm_str_addf(out, "\\%c", cp == '\n' ? 'n' : cp == '\r' ? 'r' : 't');
-        else if (!prints(cp))
-            sm_str_addf(out, cp < 0x100 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)cp);
-        else
-            sm_str_add(out, s.p + at, i - at);
-    }
-    sm_str_addc(out, quote);
-}
-
-static void repr_items(const val_list *l, const char *open, const char *close, int depth, sm_str *out) {
-    sm_str_adds(out, open);
-    for (size_t i = 0; i < l->n; i++) {
-        if (i > 0)
-            sm_str_adds(out, ", ");
-        val_repr(l->v[i], depth + 1, out);
-    }
-    sm_str_adds(out, close);
-}
-
-void val_repr(val v, int depth, sm_str *out) {
-    if (depth > SM_TEMPLATE_DEPTH) {
-        sm_str_adds(out, "...");
-        return;
-    }
-    switch (v.kind) {
-    case VAL_UNDEFINED:
-        sm_str_adds(out, "Undefined");
-        break;
-    case VAL_NONE:
-        sm_str_adds(out, "None");
-        break;
-    case VAL_BOOL:
-        sm_str_adds(out, v.u.b ? "True" : "False");
-        break;
-    case VAL_INT:
-        sm_str_addf(out, "%lld", (long long)v.u.i);
-        break;
-    case VAL_FLOAT:
-        put_float(v.u.f, out);
-        break;
-    case VAL_STR:
-        repr_string(v.u.s, out);
-        break;
-    case VAL_LIST:
-        repr_items(v.u.list, "[", "]", depth, out);
-        break;
-    case VAL_TUPLE:
-        repr_items(v.u.list, "(", v.u.list->n == 1 ? ",)" : ")", depth, out);
-        break;
-    case VAL_DICT:
-        sm_str_addc(out, '{');
-        for (size_t i = 0; i < v.u.dict->n; i++) {
-            sm_str_adds(out, i > 0 ? ", " : "");
-            val_repr(v.u.dict->keys[i], depth + 1, out);
-            sm_str_adds(out, ": ");
-            val_repr(v.u.dict->values[i], depth + 1, out);
-        }
-        sm_str_addc(out, '}');
-        break;
-    default:
-        sm_str_addf(out, "<%s>", val_type(v));
-        break;
-    }
-}
-
-void val_print(val v, sm_str *out) {
-    if (v.kind == VAL_STR)
-        sm_str_add(out, v.u.s.p, v.u.s.n);
-    else if (v.kind != VAL_UNDEFINED)
-        val_repr(v, 0, out);
 }

@@ -1,82 +1,24 @@
 # SPDX-License-Identifier: MIT
 """Chat templates, byte for byte as Python's jinja2 renders them with Hugging Face's settings.
 
-The tool tmpl_tool is built beside the program ($SMELT, default build/smelt).  SmolLM2's own template comes from its
-file in $SMELT_MODELS; the templates of llama.cpp's source package, where $SMELT_VOCABS has them, must either render the
-same or be refused by naming line and construct.
+The oracle is in template_oracle.py.  SmolLM2's own template comes from its file in $SMELT_MODELS, the published templates
+are those of llama.cpp's source package in $SMELT_VOCABS.  docs/templates.md holds what each of them gives; this file as a
+program writes that table anew:  python tests/e2e/test_template.py
 """
 import glob
-import json
 import os
-import subprocess
+import sys
 
 import gguf
-import jinja2
-import jinja2.ext
-import jinja2.nodes
-import jinja2.sandbox
 import pytest
+from template_oracle import BAD, CASES, RESOURCE, ROOT, UNSUPPORTED, same, smelt
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SMELT = os.environ.get("SMELT", os.path.join(ROOT, "build", "smelt"))
-TOOL = os.path.join(os.path.dirname(SMELT), "tests", "tools", "tmpl_tool")
 MODELS = os.environ.get("SMELT_MODELS", os.path.join(ROOT, "build", "models"))
 VOCABS = os.environ.get("SMELT_VOCABS", os.path.join(ROOT, "build", "vocabs"))
-
-UNSUPPORTED, BAD = -4, -3
-
-
-class Generation(jinja2.ext.Extension):
-    tags = {"generation"}
-
-    def parse(self, parser):
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
-        return jinja2.nodes.Scope(body).set_lineno(line)
-
-
-def environment():
-    env = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols])
-
-    def raise_exception(message):
-        raise jinja2.TemplateError(message)
-
-    def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
-        return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-    env.filters["tojson"] = tojson
-    env.globals["raise_exception"] = raise_exception
-    return env
-
-
-ENV = environment()
-
-
-def python(template, context):
-    try:
-        return {"text": ENV.from_string(template).render(**context)}
-    except Exception as e:  # whatever Python raises, smelt must fail too
-        return {"error": str(e)}
-
-
-def smelt(jobs):
-    data = "".join(json.dumps({"template": t, "context": c}) + "\n" for t, c in jobs)
-    out = subprocess.run([TOOL], input=data.encode(), capture_output=True, check=True).stdout.decode()
-    return [json.loads(line) for line in out.splitlines()]
-
-
-def same(jobs):
-    """Renders all with both; returns how many rendered."""
-    for (template, context), got in zip(jobs, smelt(jobs), strict=True):
-        want = python(template, context)
-        if "text" in want:
-            assert got == want, template
-        else:
-            assert "error" in got, (template, want)
-
+DOCS = os.path.join(ROOT, "docs", "templates.md")
 
 USER = {"role": "user", "content": "Hello <b>\"there\"</b>!\n"}
+
 CHATS = [
     [USER],
     [{"role": "system", "content": " You are terse. "}, USER],
@@ -152,8 +94,7 @@ def test_format(name):
 def test_smollm2():
     field = gguf.GGUFReader(os.path.join(MODELS, "smollm2.gguf")).fields["tokenizer.chat_template"]
     jobs = [(field.contents(), c) for c in contexts()]
-    assert sum("text" in r for r in smelt(jobs)) >= 14
-    same(jobs)
+    assert same(jobs)["text"] >= 14
 
 
 VALUES = {"s": " Some text ", "l": [3, "b", None, 1.5], "d": {"k": "v", "n": [1, {"z": True}], "items2": 0},
@@ -184,6 +125,18 @@ STATEMENTS = [
     "{% set d.x = 1 %}", "{% set nope.x = 1 %}", "{% if x %}1{% elif s %}2{% elif l %}3{% else %}4{% endif %}", "{% if x is defined and x.y == 1 %}1{% endif %}2", "{% if x %}{% else %}e{% endif %}",
     "{{ 1, 2 }}", "{{ [1,2] | map('string') | join('') }}", "{% for i in [1,2,3] %}{% if not loop.first %}, {% endif %}{{ i }}{% endfor %}", "{% for i in l %}{% set loop_i = loop %}{{ loop_i.index }}{% endfor %}",
     "{% if 1 %}", "{% endif %}", "{% for %}{% endfor %}", "{% for i in l %}", "{{ 1", "{% if 1 }}", "{{ }}", "{# x", "{{ 'a }}", "{% nope %}", "{{ a b }}", "{{ (1 }}", "{{ 1) }}", "{% set 1 = 2 %}", "{% break %}",
+    "{% macro f(x, y=2, z=x) %}{{ x }}{{ y }}{{ z }}{% endmacro %}{{ f(1) }}|{{ f(1, 3) }}|{{ f(z=9, x=1) }}|{{ f() }}", "{% macro f() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ f(1, 2, a=3) }}{{ f() }}",
+    "{% macro f(x) %}{{ x }}{% endmacro %}{{ f(1, 2) }}", "{% macro f(x) %}{{ x }}{% endmacro %}{{ f(y=2) }}", "{% macro f(x) %}{{ x }}{% endmacro %}{{ f(1, x=2) }}", "{% macro f(x=1, y) %}{% endmacro %}",
+    "{% macro f(n) %}{{ n }}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(5) }}", "{% set a = 1 %}{% macro f() %}{{ a }}{% set a = 2 %}{{ a }}{% endmacro %}{% set a = 3 %}{{ f() }}{{ a }}", "{% for i in l %}{% macro f() %}{{ i }}{{ loop.index }}{% endmacro %}{{ f() }}{% endfor %}{{ f is defined }}",
+    "{% macro f() %}[{{ caller() }}]{% endmacro %}{% call f() %}x{{ s }}{% endcall %}", "{% macro f(a) %}{{ caller(a, 2) }}{% endmacro %}{% call(x, y=3) f(1) %}{{ x }}{{ y }}{% endcall %}", "{% macro f() %}{{ caller is defined }}{% endmacro %}{{ f() }}", "{% macro f() %}{% endmacro %}{% call f() %}{% endcall %}",
+    "{% macro f(caller) %}{{ caller }}{% endmacro %}", "{% macro f(caller=none) %}{{ caller }}{% endmacro %}{{ f() }}", "{% macro f(a, b=1) %}{{ varargs }}{% endmacro %}{{ f }}{{ f.name }}{{ f.arguments }}{{ f.catch_varargs }}{{ f.catch_kwargs }}{{ f.caller }}", "{% call 1 %}{% endcall %}",
+    "{% for i in m recursive %}{{ loop.depth }}{{ i.a }}{% if loop.depth < 3 %}({{ loop(m) }}){% endif %}{% else %}e{% endfor %}", "{% for i in l %}{{ loop(l) }}{% endfor %}", "{% filter upper %}a{{ s }}{% set q = 1 %}{% endfilter %}{{ q }}", "{% filter trim | replace('a', 'b') %} aa {% endfilter %}", "{% filter indent(2, first=true) %}a\nb{% endfilter %}",
+    "{% with a = 1, b = 2 %}{{ a }}{{ b }}{% set c = 3 %}{% endwith %}{{ a }}{{ c }}", "{% with %}x{% endwith %}", "{% set a = 1 %}{% with a = 2, b = a %}{{ b }}{{ a }}{% endwith %}", "{% print 1, 'a' %}", "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.current }}{{ c.next() }}{{ c.reset() }}{{ c.current }}", "{% set j = joiner('; ') %}{{ j() }}{{ j() }}",
+    "{% for i in [1, 2] %}{% continue %}{% else %}E{% endfor %}", "{% for i in [1, 2] %}{% if i == 2 %}{% break %}{% endif %}{% else %}E{% endfor %}", "{% for i in range(3) %}{% set x %}a{% break %}{% endset %}{% endfor %}{{ x }}", "{% for i in l %}{{ loop }}{% endfor %}", "{% for (a, b), c in [((1, 2), 3)] %}{{ a }}{{ b }}{{ c }}{% endfor %}",
+    "{% for i in 5 %}{% endfor %}", "{% for i in none %}{% endfor %}", "{% for k, v in d | dictsort %}{{ k }}{% endfor %}", "{% for g in m | groupby('a') %}{{ g.grouper }}{{ g.list | length }}{% endfor %}", "{% for a, b in m | groupby('a', default=7) %}{{ a }}:{{ b }}{% endfor %}", "{% set ns = namespace() %}{% set ns.a, b = 1, 2 %}{{ ns.a }}{{ b }}{{ ns }}", "{{ namespace(d).k }}{{ namespace(d)['k'] }}{{ namespace().nope is defined }}",
+    "{% set f = 1 %}{{ f(2) }}", "{{ dict(**d) }}{{ dict([(1, 2)]) }}{{ range(*[1, 3]) | list }}", "{{ dict(a=1, **{'a': 2}) }}", "{% macro f(a, b) %}{{ a }}{{ b }}{% endmacro %}{{ f(*[1, 2]) }}{{ f(1, **{'b': 5}) }}{{ f(*[1], b=3) }}", "{% set true = 1 %}", "{% for loop in l %}{% endfor %}", "{% set d %}{% for x in l %}{{ x }}{% endfor %}{% endset %}{{ d }}",
+    "{% if l | select('string') %}yes{% endif %}{% if [] | select %}also{% endif %}", "{% set g = l | select %}{{ g | list }}{{ g | list }}", "{{ (l | map('string')) | length }}", "{{ (l | map('string'))[0] }}", "{% set g = l | map('string') %}{{ g | first }}{{ g | join }}", "{% if x is nope %}{% endif %}", "{% if false %}{{ x | nope }}{% endif %}ok", "{{ 1 if true else x | nope }}", "{% if true %}{% for i in l %}{{ i | nope }}{% endfor %}{% endif %}", "{{ x | nope }}",
+    "{% generation %}{% set q = 1 %}{{ q }}{% endgeneration %}{{ q }}", "{{ strftime_now('%d %B %Y %H:%M:%S %y %j %a %A %b %% %f %-d') }}", "{{ 0x1f }} {{ 0b11 }} {{ 0o17 }} {{ 1_0.5 }} {{ d.n.1 }}", "{% set é = 1 %}{{ é }}", "{{ '<' | safe + '<' }}{{ ('<' | safe) ~ '<' }}{{ ['<' | safe] }}{{ '<' | e }}", "{% elif 1 %}", "{% endmacro %}", "{% macro %}{% endmacro %}", "{% call %}{% endcall %}", "{% filter %}{% endfilter %}", "{% with a %}{% endwith %}",
     "{% else %}", "{{ 1 | }}", "{{ 1 is }}", "{{ f(a=1, 2) }}", "{% if 1 %}{% endfor %}", "{{ $ }}", "{% raw %}x", "{% set a = %}", "{{ '\\x' }}", "{% elif 1 %}",
 ]
 
@@ -193,42 +146,98 @@ def test_statements():
 
 
 @pytest.mark.parametrize("template, line, construct", [
-    ("{% macro f(x) %}{% endmacro %}", 1, "macro"), ("a\nb{% include 'x' %}", 2, "include"), ("\n\n{{ x | sort }}", 3, "sort"),
-    ("{{ x is escaped }}", 1, "escaped"), ("{% for i in x recursive %}{% endfor %}", 1, "recursive"), ("\n{{ strftime_now('%Y') }}", 2, "strftime_now"),
-    ("{{ f(*x) }}", 1, "*"), ("{{ 'a'.zfill(3) }}", 1, "zfill"), ("{{ '%s' % 1 }}", 1, "%"),
+    ("a\nb{% include 'x' %}", 2, "include"), ("{% extends 'x' %}", 1, "extends"), ("{% import 'x' as y %}", 1, "import"),
+    ("\n{% block x %}{% endblock %}", 2, "block"), ("\n\n{{ x | pprint }}", 3, "pprint"), ("{{ x is nope }}", 1, "nope"),
+    ("\n{{ 9223372036854775807 + 1 }}", 2, "64 bits"), ("{{ 'a'.translate({}) }}", 1, "translate"),
 ])
 def test_unsupported(template, line, construct):
     got = smelt([(template, {"x": [1]})])[0]
     assert got["code"] == UNSUPPORTED and f"line {line}:" in got["error"] and construct in got["error"]
 
 
+@pytest.mark.parametrize("template, message", [
+    ("{{ raise_exception('Only user and assistant') }}", "line 1: Only user and assistant"),
+    ("{% macro f() %}\n{{ x.y.z }}{% endmacro %}\n\n{{ f() }}", "line 2: \"y\" is undefined"),
+    ("a\n{% macro f(x) %}{% endmacro %}\n{{ f(1, 2) }}", "line 3: macro 'f' takes not more than 1 arguments"),
+    ("{{ f(nope=1) }}{% macro f() %}{% endmacro %}", "line 1: \"f\" is undefined"),
+    ("\n{% for a, b in [1] %}{% endfor %}", "line 2: int cannot be gone through"),
+    ("\n\n{{ 'a' + 1 }}", "line 3: '+' does not go with str and int"),
+    ("{{ 'x' | indent('a', 'b', 'c', 'd') }}", "line 1: indent: too many arguments"),
+    ("{{ [] | join(sep=1) }}", "line 1: join: argument \"sep\" is not known"),
+    ("{% if x %}\n{% for %}", "line 2: wanted a name to set"),
+])
+def test_errors_say_where(template, message):
+    got = smelt([(template, {"x": {}})])[0]
+    assert got["code"] == BAD and message in got["error"], got
+
+
+GROW = "{% set ns = namespace(s='ab', l=[1], d={}) %}{% for i in range(99) %}"
+HOSTILE = [
+    "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "{{ 1" + " + 1" * 5000 + " }}", "{{ " + "-" * 5000 + "1 }}",
+    "{% if 1 %}" * 1000 + "{% endif %}" * 1000, "{{ " + "[" * 5000 + "]" * 5000 + " }}",
+    "{% macro f() %}" * 500 + "{% endmacro %}" * 500, "{{ x" + "|list" * 5000 + " }}", "{{ x" + ".y" * 5000 + " }}",
+    "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}",
+    "{{ 'a' * 99999 * 99999 }}", "{{ range(10 ** 9) }}", "{{ range(99999999999) | list }}", "{{ [0] * 10 ** 12 }}",
+    GROW + "{% set ns.s = ns.s + ns.s %}{% endfor %}", GROW + "{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+    GROW + "{% set ns.l = ns.l + ns.l %}{% endfor %}", GROW + "{% set ns.s = ns.s | replace('a', 'aa') %}{% endfor %}",
+    GROW + "{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}", GROW + "{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l | tojson }}",
+    "{% macro grow() %}" + GROW + "{% set ns.l = [ns.l, ns.l] %}{% endfor %}{% set out.v = out.v + [ns.l] %}{% endmacro %}{% set out = namespace(v=[]) %}"
+    "{{ grow() ~ grow() }}{{ out.v[0] == out.v[1] }}",
+    GROW + "{% set ns.s = (ns.s, ns.s) %}{% endfor %}{{ {ns.s: 1} }}", GROW + "{% set ns.d = {'a': ns.d, 'b': ns.d} %}{% endfor %}{{ ns.d | tojson(sort_keys=true) }}",
+    GROW + "{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ [ns.l, ns.l] | sort }}{{ ns.l < [ns.l] }}",
+    GROW + "{% set ns.s %}{{ ns.s }}{{ ns.s }}{% endset %}{% endfor %}", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "{% macro f(n) %}{{ f(n + 1) }}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}", "{% macro f() %}{% call f() %}{% endcall %}{{ caller() }}{% endmacro %}{{ f() }}",
+    "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}", "{% macro f(x=f()) %}{% endmacro %}{{ f() }}",
+    "{% set ns = namespace(l=[]) %}{% for i in range(9999) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l }}", "{% set ns = namespace(l=1) %}{% for i in range(99999) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l | tojson }}",
+    "{% set a = 'a' * 60000000 %}{% for i in range(9999) %}{{ 'b' in a }}{{ a | length }}{% endfor %}",
+    "{% set a = 'a' * 9999999 %}{% for i in range(9999) %}{% set b = a | upper %}{% endfor %}", "{% set a = 'ab' * 9999999 %}{{ a.split('a') | length }}{{ a | list | length }}",
+    "{% set a = 'a' * 9999999 %}{% for i in range(999) %}{{ a }}{% endfor %}", "{% set a = ['a' * 9999999] * 9999 %}{{ a }}", "{% set a = ['a' * 9999999] * 9999 %}{{ a | join }}{{ a | tojson }}", "{{ 'x' | indent(10 ** 15) }}",
+    "{{ '%999999999d' % 1 }}", "{{ '{:>999999999}'.format(1) }}", "{{ 'a'.center(10 ** 12) }}", "{{ 'a'.zfill(10 ** 9) }}", "{{ ('a' * 9999) | batch(10 ** 9, 'x') | list }}", "{{ [] | slice(10 ** 12) | list }}",
+    "{% set l = range(99999) | list %}{{ l | unique | list | length }}", "{% set l = range(99999) | list %}{% for i in l %}{{ i in l }}{{ l.index(i) }}{% endfor %}", "{{ ((range(99999) | map('string') | list) * 99) | sort | length }}",
+]
+
+
 def test_limits():
-    deep = "(" * 5000 + "1" + ")" * 5000
-    jobs = [("{{ " + deep + " }}", {}), ("{{ 1" + " + 1" * 5000 + " }}", {}), ("{% if 1 %}" * 1000 + "{% endif %}" * 1000, {}),
-            ("{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}", {}),
-            ("{{ 'a' * 99999 * 99999 }}", {}), ("{{ range(10 ** 9) }}", {}), ("{{ " + "-" * 5000 + "1 }}", {}),
-            ("{% set ns = namespace(s='ab') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}", {})]
-    for got in smelt(jobs):
-        assert got["code"] == -5, got
-    assert smelt([("{{ raise_exception('Only user and assistant') }}", {})])[0] == {
-        "error": "chat template, line 1: Only user and assistant", "code": BAD}
+    """A template from a stranger's file ends, and says why: by steps, depth, or bytes."""
+    for template, got in zip(HOSTILE, smelt([(t, {}) for t in HOSTILE]), strict=True):
+        assert got.get("code") == RESOURCE, (template[:200], str(got)[:300])
+
+
+def published():
+    for path in sorted(glob.glob(os.path.join(VOCABS, "**", "*.jinja"), recursive=True)):
+        with open(path, encoding="utf-8", newline="") as f:
+            yield os.path.basename(path), f.read()
+
+
+def table():
+    """Every published template over every case: equal to jinja2, or an assertion fails."""
+    rows, total = [], {"text": 0, "raised": 0, "error": 0}
+    for name, source in published():
+        n = same([(source, c) for c in CASES.values()])
+        rows.append(f"| {name.removesuffix('.jinja')} | {n['text']} | {n['raised']} | {n['error']} |\n")
+        total = {k: total[k] + n[k] for k in total}
+    text = "| template | text | raised by it | other errors |\n|---|---|---|---|\n" + "".join(rows)
+    return text + f"| all {len(rows)} | {total['text']} | {total['raised']} | {total['error']} |\n", len(rows), total
+
+
+def written_table():
+    with open(DOCS, encoding="utf-8") as f:
+        return f.read().partition("<!-- table -->\n")[2].partition("<!-- end -->")[0]
 
 
 def test_published_templates():
-    paths = sorted(glob.glob(os.path.join(VOCABS, "**", "*.jinja"), recursive=True))
-    if not paths:
+    new, n, total = table()
+    if n == 0:
         pytest.skip("no *.jinja under " + VOCABS)
-    rendered = 0
-    for path in paths:
-        with open(path, encoding="utf-8", newline="") as f:
-            jobs = [(f.read(), c) for c in contexts()]
-        for (template, context), got in zip(jobs, smelt(jobs), strict=True):
-            if got.get("code") == UNSUPPORTED:
-                assert "line " in got["error"]
-                continue
-            want = python(template, context)
-            assert ("text" in got) == ("text" in want), (path, got, want)
-            if "text" in want:
-                assert got == want, path
-                rendered += 1
-    assert rendered > 100
+    print(f"{n} templates x {len(CASES)} cases: {total}")
+    assert total["text"] > 1900
+    assert new == written_table(), "docs/templates.md is not up to date: python tests/e2e/test_template.py writes it"
+
+
+if __name__ == "__main__":
+    with open(DOCS, encoding="utf-8") as f:
+        before, _, rest = f.read().partition("<!-- table -->\n")
+    page = before + "<!-- table -->\n" + table()[0] + "<!-- end -->" + rest.partition("<!-- end -->")[2]
+    with open(DOCS, "w", encoding="utf-8") as f:
+        f.write(page)
+    sys.exit(0)

@@ -67,8 +67,20 @@ static void errors_name_the_line(void **state) {
     check_fails("a\n{{ 1 +\n}}", SM_BADINPUT, "line 3");
     check_fails("{% if x %}\n\n", SM_BADINPUT, "endif");
     check_fails("\n{{ raise_exception('no such ' ~ 'role') }}", SM_BADINPUT, "line 2: no such role");
-    check_fails("\n\n{% macro f() %}{% endmacro %}", SM_UNSUPPORTED, "line 3: statement \"macro\"");
-    check_fails("{{ x | sort }}", SM_UNSUPPORTED, "line 1: filter \"sort\"");
+    check_fails("\n\n{% include 'f' %}", SM_UNSUPPORTED, "line 3: statement \"include\"");
+    check_fails("{{ x | pprint }}", SM_UNSUPPORTED, "line 1: filter \"pprint\"");
+    check_fails("{% macro f(a) %}\n{{ a + 1 }}{% endmacro %}{{ f('x') }}", SM_BADINPUT, "line 2: '+'");
+}
+
+static void macros_see_what_is_around_them(void **state) {
+    (void)state;
+    check("{% macro f(a, b=a + 1) %}{{ a }}{{ b }}{{ c }};{% endmacro %}{% set c = 'c' %}{{ f(1) }}{{ f(1, b=5) }}",
+          "{}", "12c;15c;");
+    check("{% macro f(n) %}{{ n }}{% if n %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(3) }}", "{}", "3210");
+    check("{% macro f() %}<{{ caller(1) }}>{% endmacro %}{% call(x) f() %}{{ x }}{{ y }}{% endcall %}", "{\"y\": 2}",
+          "<12>");
+    check("{% for i in t recursive %}{{ i.n }}{{ loop(i.c) if i.c }}{% endfor %}",
+          "{\"t\": [{\"n\": 1, \"c\": [{\"n\": 2}]}, {\"n\": 3}]}", "123");
 }
 
 static void limits_hold(void **state) {
@@ -99,12 +111,14 @@ static bool render_chat(void *ctx) {
     sm_template *t;
     sm_status st = sm_template_parse(
         SM_SV("{% set a %}{{ 'x\\n' }}{% endset %}{{ [a, {'k': 1}] | tojson }}{{ x[0:2] | join(',') }}"
-              "{% for k, v in {'a': 'b'}.items() %}{{ k ~ v.split('b') }}{% endfor %}"),
+              "{% for k, v in {'a': 'b'}.items() %}{{ k ~ v.split('b') }}{% endfor %}"
+              "{% macro m(p, q=[]) %}{{ p }}{{ caller() }}{% endmacro %}{% call m('%s' % 1) %}{{ '{}'.format(2) }}"
+              "{% endcall %}{{ x | map('string') | sort(reverse=true) | join }}"),
         &t, &err);
     if (st == SM_OK)
         st = sm_template_render(t, ctx, &s, &err);
     if (st == SM_OK)
-        assert_string_equal(sm_str_z(&s), "[\"x\\n\", {\"k\": 1}]1,2a['', '']");
+        assert_string_equal(sm_str_z(&s), "[\"x\\n\", {\"k\": 1}]1,2a['', '']12321");
     sm_template_free(&t);
     sm_str_free(&s);
     assert_true(st == SM_OK || st == SM_RESOURCE);
@@ -120,9 +134,10 @@ static void out_of_memory_is_an_error(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_chat_is_rendered), cmocka_unit_test(white_space_goes_by_the_signs),
-        cmocka_unit_test(loops_do_not_leak),  cmocka_unit_test(errors_name_the_line),
-        cmocka_unit_test(limits_hold),        cmocka_unit_test(out_of_memory_is_an_error),
+        cmocka_unit_test(a_chat_is_rendered),        cmocka_unit_test(white_space_goes_by_the_signs),
+        cmocka_unit_test(loops_do_not_leak),         cmocka_unit_test(macros_see_what_is_around_them),
+        cmocka_unit_test(errors_name_the_line),      cmocka_unit_test(limits_hold),
+        cmocka_unit_test(out_of_memory_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
