@@ -268,6 +268,18 @@ typedef struct smelt_inspect_options {
 /* What a file holds, as text or JSON (docs/inspect.md). */
 smelt_status smelt_inspect(const char *path, const smelt_inspect_options *o, char **text, size_t *n, smelt_error *err);
 
+typedef struct smelt_doctor_options {
+    size_t size;
+    const char *model; /* NULL: none */
+    int32_t context;   /* with a model; 0: as a session would */
+    int threads;
+    bool quick; /* measure nothing */
+    bool json;
+    const char *line_editor; /* version of the library that edits the program's lines; NULL: none */
+} smelt_doctor_options;
+/* What this machine is and can do, and what stands in the way, as text or JSON.  Measures for about two seconds. */
+smelt_status smelt_doctor(const smelt_doctor_options *o, char **text, size_t *n, smelt_error *err);
+
 typedef struct smelt_eval_options {
     size_t size;
     const char *backend;

@@ -10,6 +10,7 @@
 #include "engine/sampler.h"
 #include "job/choices.h"
 #include "job/convert.h"
+#include "job/doctor.h"
 #include "job/eval.h"
 #include "job/inspect.h"
 #include "job/predict.h"
@@ -27,9 +28,9 @@ static sm_status convert_opts(const smelt_convert_options *o, sm_convert_opts *c
     while (q < SM_ARRAY_LEN(quants) && strcmp(quant, quants[q]) != 0)
         q++;
     if (q == SM_ARRAY_LEN(quants))
-        return SM_FAIL(e, SM_UNSUPPORTED,
-                       "quantization '%s' is not supported here yet: wanted auto, keep, none, int4, int8, uint4 or uint8",
-                       quant);
+        return SM_FAIL(
+            e, SM_UNSUPPORTED,
+            "quantization '%s' is not supported here yet: wanted auto, keep, none, int4, int8, uint4 or uint8", quant);
     c->quant = (sm_quant)q;
     c->quant_block = o->quant_block;
     c->threads = o->threads;
@@ -112,6 +113,27 @@ smelt_status smelt_inspect(const char *path, const smelt_inspect_options *option
         .progress = o.progress,
     };
     sm_status st = sm_inspect(path, &io, &s, &e);
+    if (st == SM_OK)
+        st = api_hand_over(&s, text, n, &e);
+    sm_str_free(&s);
+    return GIVE(st, &e, err);
+}
+
+smelt_status smelt_doctor(const smelt_doctor_options *options, char **text, size_t *n, smelt_error *err) {
+    sm_err e = {0};
+    sm_str s = SM_STR_INIT;
+    smelt_doctor_options o;
+    TAKE_OPTIONS(o, options);
+    *text = NULL;
+    sm_doctor_opts d = {
+        .model = o.model,
+        .ctx = o.context,
+        .n_threads = o.threads,
+        .quick = o.quick,
+        .json = o.json,
+        .editor = o.line_editor,
+    };
+    sm_status st = sm_doctor(&d, &s, &e);
     if (st == SM_OK)
         st = api_hand_over(&s, text, n, &e);
     sm_str_free(&s);

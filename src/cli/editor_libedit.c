@@ -346,3 +346,13 @@ line_end editor_read(editor *e, const char *prompt, const char *colour, sm_str *
     keyboard_close();
     return e->how;
 }
+
+const char *editor_version(void) {
+#if defined(LIBEDIT_MAJOR)
+    static char text[24];
+    snprintf(text, sizeof text, "%d.%d", LIBEDIT_MAJOR, LIBEDIT_MINOR);
+    return text;
+#else
+    return "of the system";
+#endif
+}

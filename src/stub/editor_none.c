@@ -21,3 +21,7 @@ line_end editor_read(editor *e, const char *prompt, const char *colour, sm_str *
 void editor_remember(editor *e, const char *text) {
     (void)e, (void)text;
 }
+
+const char *editor_version(void) {
+    return NULL;
+}

@@ -16,8 +16,9 @@
 #include "base/threads.h"
 
 enum {
-    RUN_US = 3000, /* one run of a register loop, at least */
+    RUN_US = 1000, /* one run of a register loop, at least */
     RUNS_MIN = 3,  /* of each kind */
+    SEGMENTS = 8,  /* of the memory */
     CHUNK = 1024,  /* bytes that parts of the memory are multiples of */
 };
 static const uint64_t SET_MIN = 64u << 20, SET_USUAL = 256u << 20, SET_MAX = (uint64_t)4 << 30;
@@ -51,6 +52,7 @@ typedef struct run {
     size_t n;
     bool all; /* every thread has a part; else the first has everything */
     long rounds;
+    int turn; /* runs so far */
     double ops[64];
     atomic_uint_fast64_t sink; /* so that nothing can be left out */
 } run;
@@ -68,13 +70,15 @@ static void fill_part(void *ctx, int ith, int nth) {
     memset(r->p + from, ith + 1, to - from);
 }
 
+/* One segment of the thread's part.  Runs go round the segments, so that one that is read again has left the caches
+ * long since; and an interruption spoils the figure of one segment, not of all memory. */
 static void read_part(void *ctx, int ith, int nth) {
     run *r = ctx;
-    size_t from = 0, to = r->n;
-    if (r->all)
-        part_of(r, ith, nth, &from, &to);
-    else if (ith > 0)
-        return;
+    size_t from, to;
+    part_of(r, ith, nth, &from, &to);
+    size_t each = (to - from) / CHUNK / SEGMENTS * CHUNK;
+    from += each * (size_t)(r->turn % SEGMENTS);
+    to = from + each;
     atomic_fetch_xor(&r->sink, r->l->read(r->p + from, to - from));
     r->ops[ith] = (double)(to - from);
 }
@@ -83,8 +87,6 @@ static void int8_part(void *ctx, int ith, int nth) {
     run *r = ctx;
     int32_t sink = 0;
     (void)nth;
-    if (ith > 0 && !r->all)
-        return;
     r->ops[ith] = r->l->int8(r->rounds, &sink);
     atomic_fetch_xor(&r->sink, (uint64_t)(uint32_t)sink);
 }
@@ -94,19 +96,20 @@ static void f32_part(void *ctx, int ith, int nth) {
     float sink = 0.0f;
     uint32_t bits;
     (void)nth;
-    if (ith > 0 && !r->all)
-        return;
     r->ops[ith] = r->l->f32(r->rounds, &sink);
     memcpy(&bits, &sink, 4);
     atomic_fetch_xor(&r->sink, bits);
 }
 
-/* Operations (or bytes) a second of one run by all threads. */
+/* Operations (or bytes) a second of one run, by all threads or by this one alone. */
 static double once(sm_pool *pool, run *r, void (*part)(void *, int, int), int64_t *took) {
     double sum = 0.0;
     memset(r->ops, 0, sizeof r->ops);
     int64_t t0 = sm_now_us();
-    sm_pool_run(pool, part, r);
+    if (r->all)
+        sm_pool_run(pool, part, r);
+    else
+        part(r, 0, 1); /* without waiting for threads that have nothing to do */
     *took = SM_MAX(sm_now_us() - t0, 1);
     for (int i = 0; i < sm_pool_size(pool); i++)
         sum += r->ops[i];
@@ -120,6 +123,7 @@ static double best_of(sm_pool *pool, run *r, void (*part)(void *, int, int), boo
     r->all = all;
     for (int i = 0; (i < RUNS_MIN || (double)spent < budget_us) && !sm_cancelled(); i++) {
         double v = once(pool, r, part, &took);
+        r->turn++;
         best = SM_MAX(best, v);
         spent += took;
         if (i > 0 && (double)spent > 3.0 * budget_us)
@@ -128,13 +132,20 @@ static double best_of(sm_pool *pool, run *r, void (*part)(void *, int, int), boo
     return best;
 }
 
-/* Rounds that take RUN_US on one thread. */
+/* Rounds that take RUN_US on one thread: the shortest of some runs, for a run that was interrupted takes long whatever
+ * its rounds. */
 static void set_rounds(sm_pool *pool, run *r, void (*part)(void *, int, int)) {
-    int64_t took = 0;
+    int64_t took, least = 0;
     r->all = false;
-    for (r->rounds = 1000; took < RUN_US && r->rounds < 1l << 40; r->rounds *= 2)
-        once(pool, r, part, &took);
-    r->rounds /= 2;
+    for (r->rounds = 1000; r->rounds < 1l << 40; r->rounds *= 2) {
+        once(pool, r, part, &least);
+        for (int i = 1; i < RUNS_MIN; i++) {
+            once(pool, r, part, &took);
+            least = SM_MIN(least, took);
+        }
+        if (least >= RUN_US)
+            return;
+    }
 }
 
 static uint64_t working_set(const sm_peak_opts *o) {
