@@ -107,7 +107,7 @@ static void translate(const smelt_session *s, const smelt_sampling *given, sm_sa
     };
 }
 
-enum { CTX_USUAL = 4096, SLICE = 256 };
+enum { CTX_USUAL = 4096, SLICE = 256, SLICE_LEAST = 32, SLICE_US = 500000 };
 
 /* What depends on the options alone: sampler, stop texts, room for log-probabilities. */
 static sm_status open_options(smelt_session *s, sm_err *e) {
@@ -196,16 +196,22 @@ static sm_status add_history(smelt_session *s, const int32_t *ids, size_t n, sm_
     return SM_OK;
 }
 
-/* In slices, so that there is something to show. */
+/* In slices, so that there is something to show; smaller ones where one takes long, so that a stop need not wait. */
 static sm_status feed(smelt_session *s, const int32_t *ids, int32_t n, sm_err *e) {
     sm_progress bar;
     sm_status st = SM_OK;
+    int32_t slice = SLICE;
+    int64_t before = sm_now_us();
     sm_progress_start(&bar, "prompt", "tokens", (uint64_t)n);
     for (int32_t at = 0, len; at < n && st == SM_OK; at += len) {
-        len = SM_MIN((int32_t)SLICE, n - at);
+        len = SM_MIN(slice, n - at);
         st = sm_engine_feed(s->e, s->seq, ids + at, len, at + len == n ? SM_WANT_LAST : SM_WANT_NONE, NULL, NULL, e);
         if (s->o.progress)
             sm_progress_add(&bar, (uint64_t)len);
+        int64_t now = sm_now_us();
+        if (now - before > SLICE_US && slice > SLICE_LEAST)
+            slice /= 2;
+        before = now;
     }
     sm_progress_end(&bar);
     return st;

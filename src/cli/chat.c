@@ -113,14 +113,8 @@ static void complain(const sm_err *err) {
         sm_log(0, "smelt: %s", err->hint);
 }
 
-/* One input: a command or a turn. */
-static sm_status take(chat *c, const sm_str *text, sm_err *err) {
-    const char *p = sm_str_z(text);
-    if (strspn(p, " \t\n") == text->n)
-        return SM_OK;
-    lines_remember(c->in, p);
-    bool is_command = p[0] == '/' && !strchr(p, '\n');
-    sm_status st = is_command ? chat_command(c, p, err) : say(c, p, err);
+/* On a terminal a failure is told and the chat goes on. */
+static sm_status settle(const chat *c, sm_status st, const sm_err *err) {
     if (st == SM_CANCELLED && c->terminal) {
         chat_note("(stopped before the reply began: the turn was taken back)");
         st = SM_OK;
@@ -130,6 +124,16 @@ static sm_status take(chat *c, const sm_str *text, sm_err *err) {
     }
     keyboard_forget();
     return st;
+}
+
+/* One input: a command or a turn. */
+static sm_status take(chat *c, const sm_str *text, sm_err *err) {
+    const char *p = sm_str_z(text);
+    if (strspn(p, " \t\n") == text->n)
+        return SM_OK;
+    lines_remember(c->in, p);
+    bool is_command = p[0] == '/' && !strchr(p, '\n');
+    return settle(c, is_command ? chat_command(c, p, err) : say(c, p, err), err);
 }
 
 static void greet(const chat *c) {
@@ -187,14 +191,9 @@ sm_status chat_run(const chat_setup *setup, sm_err *err) {
     if (c.terminal)
         greet(&c);
     if (setup->first) {
-        sm_str first = SM_STR_INIT;
-        sm_str_adds(&first, setup->first);
         if (c.terminal)
             chat_note("> %s", setup->first);
-        st = sm_str_ok(&first) ? say(&c, sm_str_z(&first), err) : SM_NOMEM(err);
-        sm_str_free(&first);
-        if (st == SM_OK)
-            keyboard_forget();
+        st = settle(&c, say(&c, setup->first, err), err);
     }
     if (st == SM_OK)
         st = read_turns(&c, err);

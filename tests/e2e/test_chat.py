@@ -509,6 +509,17 @@ def test_replies_on_a_terminal_are_filtered(models, home):
         t.all.decode()
 
 
+def test_first_turn_from_the_command_line(models, home):
+    with chat(models["chat"], home, "-i", "-p", "/begin with") as t:
+        assert "> /begin with\n" in t.prompt()
+        t.line("more")
+        talk = saved(t, home)
+        assert [r for r, _ in talk] == ["user", "assistant"] * 2 and talk[0][1] == "/begin with"
+    with chat(models["chat"], home, "-i", "-c", "64", "-p", "word " * 30) as t:
+        assert "too long" in t.prompt()  # told, and the chat begins without it
+        assert saved(t, home) == []
+
+
 def test_colours(models, home):
     with chat(models["chat"], home, env={"NO_COLOR": ""}) as t:
         t.expect(rb"\x1b\[2m.*?\x1b\[0m")
