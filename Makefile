@@ -3,7 +3,7 @@ BUILD ?= build
 WERROR ?= false
 export BUILD
 
-.PHONY: all program demo test asan coverage kcheck fuzz map format clean setup
+.PHONY: all install uninstall tsan macos program demo test asan coverage kcheck fuzz map format clean setup
 
 all: program
 
@@ -36,6 +36,28 @@ asan:
 	@ninja -C $(BUILD)-asan $(NINJAFLAGS)
 	@BUILD=$(BUILD)-asan tools/run_tests.sh unit graph kcheck
 
+# The engine, the interface and the thread pool under the thread sanitizer.
+tsan:
+	@tools/setup.sh test
+	@test -f $(BUILD)-tsan/build.ninja || \
+	    meson setup $(BUILD)-tsan -Dwerror=$(WERROR) -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false
+	@ninja -C $(BUILD)-tsan $(NINJAFLAGS)
+	@BUILD=$(BUILD)-tsan TESTS='base_threads|engine|api|sessions|cpu_rows' tools/run_tests.sh unit
+
+# Compiled and linked for macOS on Apple silicon; never run.
+macos: program
+	@tools/setup.sh test
+	@tools/macos.sh
+
+# PREFIX (default /usr/local), DESTDIR.
+install: program
+	@test -z "$(PREFIX)" || meson configure $(BUILD) -Dprefix=$(PREFIX)
+	@meson install -C $(BUILD) --destdir "$(DESTDIR)"
+
+# What the last installation put there.
+uninstall:
+	@ninja -C $(BUILD) uninstall
+
 # Which lines the tests run, by room.
 coverage:
 	@tools/coverage.sh
@@ -57,4 +79,4 @@ format:
 	@git ls-files -z 'src/*.[ch]' 'include/*.h' 'tests/*.[ch]' 'bench/*.[ch]' | xargs -0 -r clang-format -i
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan

@@ -34,6 +34,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default) /* all else in the library is hidden */
+#endif
 
 typedef enum smelt_status {
     SMELT_OK = 0,
@@ -413,6 +416,9 @@ typedef struct smelt_knob {
 /* Environment variables that change how smelt works. */
 smelt_status smelt_knobs(smelt_knob **knobs, int *n, smelt_error *err);
 
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif
