@@ -24,7 +24,8 @@ jansson jansson.h jansson_config.h
 libpcre2-8 pcre2.h
 libutf8proc utf8proc.h
 libsodium sodium.h sodium
-libzip zip.h zipconf.h"
+libzip zip.h zipconf.h
+libedit histedit.h editline"
 
 # --- headers, and a pkg-config that knows only them
 mkdir -p "$here/pkgconfig"
@@ -90,11 +91,13 @@ endian = 'little'
 EOF2
 
 # --- compile and link
-if [ ! -f "$here/build/build.ninja" ]; then
+echo "$zig $outside" >"$here/stamp.new"
+if [ ! -f "$here/build/build.ninja" ] || ! cmp -s "$here/stamp" "$here/stamp.new"; then
     rm -rf "$here/build"
     # (from there, because Meson's trials leave an object file where they run)
     (cd "$here" && meson setup build "$OLDPWD" --cross-file cross.ini -Dwerror=true -Doptimization=1 -Ddebug=false) \
         >"$here/setup.log" 2>&1 || { cat "$here/setup.log"; exit 1; }
+    mv "$here/stamp.new" "$here/stamp"
 fi
 ninja -C "$here/build" smelt src/libsmelt.0.dylib >"$here/ninja.log" 2>&1 ||
     { grep -E 'error|warning|FAILED|undefined' "$here/ninja.log" || cat "$here/ninja.log"; exit 1; }
