@@ -162,7 +162,7 @@ sm_status talk_load(talk *t, const char *path, sm_err *err) {
     }
 done:
     if (st != SM_OK)
-        talk_cut(t, 0);
+        talk_free(t);
     json_decref(root);
     sm_str_free(&text);
     return st;
