@@ -105,7 +105,7 @@ static sm_status ask_model(sm_doctor_report *d, sm_loaded **l, sm_err *err) {
     SM_TRY(sm_load(d->o->model, &lo, l, err));
     SM_TRY(sm_loaded_runnable(*l, d->o->model, err));
     sm_report r = {.o = &io, .path = d->o->model, .l = *l};
-    ins_fill_memory(&r);
+    SM_TRY(ins_fill_memory(&r, err));
     d->has_model = true;
     d->mem = r.mem;
     d->model_name = *(*l)->name ? (*l)->name : sm_path_base(d->o->model);

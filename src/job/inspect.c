@@ -74,13 +74,16 @@ const char *ins_opset_name(int since) {
 
 /* ------------------------------------------------------------------ the row form */
 /* Frequencies base^(-2i/d): the base, when all of them are so. */
-static double base_of(const sm_value *inv_freq) {
+static sm_status base_of(const sm_value *inv_freq, double *out, sm_err *err) {
+    *out = 0.0;
     if (!inv_freq || !inv_freq->cst || inv_freq->type.rank != 1 || !sm_dim_known(inv_freq->type.dims[0]))
-        return 0.0;
+        return SM_OK;
     int64_t n = inv_freq->type.dims[0];
-    float *f = n > 1 && n <= 4096 ? sm_alloc_n((size_t)n, sizeof *f) : NULL;
+    if (n < 2 || n > 4096)
+        return SM_OK;
+    float *f = sm_alloc_n((size_t)n, sizeof *f);
     if (!f)
-        return 0.0;
+        return SM_NOMEM(err);
     sm_decode_rows(&inv_freq->cst->src, 0, 1, f);
     double base = f[n - 1] > 0.0f ? pow(f[n - 1], -(double)n / (double)(n - 1)) : 0.0;
     for (int64_t i = 0; i < n && base > 0.0; i++) {
@@ -89,7 +92,8 @@ static double base_of(const sm_value *inv_freq) {
             base = 0.0;
     }
     sm_free(f);
-    return base > 1.0 ? base : 0.0;
+    *out = base > 1.0 ? base : 0.0;
+    return SM_OK;
 }
 
 /* Where layers have two bases, the windowed ones have the smaller. */
@@ -109,7 +113,8 @@ static void set(int64_t *field, int64_t v) {
         *field = v;
 }
 
-static void read_node(ins_hparams *h, const sm_node *n, uint64_t *embedding) {
+static sm_status read_node(ins_hparams *h, const sm_node *n, uint64_t *embedding, sm_err *err) {
+    double base;
     const sm_value *v;
     int64_t window;
     if (n->op == SM_OP_EMBED) {
@@ -121,7 +126,8 @@ static void read_node(ins_hparams *h, const sm_node *n, uint64_t *embedding) {
         v = sm_arg(n, "gate");
         set(&h->mlp_width, v->type.rank == 2 ? v->type.dims[0] : 0);
     } else if (n->op == SM_OP_ROPE) {
-        read_rope(h, base_of(sm_arg(n, "inv_freq")));
+        SM_TRY(base_of(sm_arg(n, "inv_freq"), &base, err));
+        read_rope(h, base);
         set(&h->rope_dim, 2 * sm_arg(n, "inv_freq")->type.dims[0]);
     } else if (n->op == SM_OP_ATTENTION) {
         if (sm_arg_int(n, "window", &window) && window > 0)
@@ -133,15 +139,18 @@ static void read_node(ins_hparams *h, const sm_node *n, uint64_t *embedding) {
     } else if (n->op == SM_OP_RMS_NORM && h->norm_eps <= 0.0 && !sm_arg_float(n, "eps", &h->norm_eps)) {
         h->norm_eps = 0.0;
     }
+    return SM_OK;
 }
 
-void ins_fill_from_rows(sm_report *r) {
+sm_status ins_fill_from_rows(sm_report *r, sm_err *err) {
     ins_hparams *h = &r->h;
     uint64_t embedding = 0;
-    sm_kv_slot *s = sm_alloc_n(SLOTS_MAX, sizeof *s);
-    int n = s ? sm_func_kv_slots(r->l->func, s, SLOTS_MAX) : 0;
     for (const sm_node *x = r->l->func->body->first; x; x = x->next)
-        read_node(h, x, &embedding);
+        SM_TRY(read_node(h, x, &embedding, err));
+    sm_kv_slot *s = sm_alloc_n(SLOTS_MAX, sizeof *s);
+    if (!s)
+        return SM_NOMEM(err);
+    int n = sm_func_kv_slots(r->l->func, s, SLOTS_MAX);
     h->layers = n > 0 ? n : h->layers; /* what is there counts, not what a key says */
     for (int i = 0; i < n; i++) {
         h->windowed_layers += s[i].window > 0;
@@ -157,39 +166,44 @@ void ins_fill_from_rows(sm_report *r) {
     if (embedding > 0)
         r->embedding_parameters = embedding;
     sm_free(s);
+    return SM_OK;
 }
 
 /* ------------------------------------------------------------------ memory */
-static void token_cost(sm_report *r, int32_t ctx) {
+static sm_status token_cost(sm_report *r, int32_t ctx, sm_err *err) {
     const sm_graph *g = r->l->func->graph;
     int n = sm_graph_n_symbols(g);
     int64_t *sym = sm_alloc_n((size_t)n + 1, sizeof *sym);
     sm_cost c = {0};
     if (!sym)
-        return;
+        return SM_NOMEM(err);
     for (int i = 0; i < n; i++)
         sym[i] = 1; /* one row, and its logits */
     sm_func_cost(r->l->func, sym, ctx, &c);
     r->mem.read_per_token = c.weight_bytes + c.kv_bytes;
     r->mem.flops_per_token = c.flops;
     sm_free(sym);
+    return SM_OK;
 }
 
-void ins_fill_memory(sm_report *r) {
+sm_status ins_fill_memory(sm_report *r, sm_err *err) {
     ins_memory *m = &r->mem;
     sm_exe_info info;
-    sm_err err = {0};
+    sm_err why = {0};
     sm_engine_opts eo = {.n_threads = r->o->n_threads};
     if (!r->l->func) {
         snprintf(m->why, sizeof m->why, "not recognised as a model that runs here");
-        return;
+        return SM_OK;
     }
-    sm_status st = sm_loaded_ctx(r->l, r->o->ctx, CTX_USUAL, 1, &eo.ctx, &err);
-    if (st == SM_OK)
-        st = sm_engine_plan(r->l->func, &eo, &info, &m->backend, &err);
+    SM_TRY(sm_loaded_ctx(r->l, r->o->ctx, CTX_USUAL, 1, &eo.ctx, err));
+    sm_status st = sm_engine_plan(r->l->func, &eo, &info, &m->backend, &why);
+    if (st == SM_RESOURCE && err)
+        *err = why;
+    if (st == SM_RESOURCE)
+        return st;
     if (st != SM_OK) {
-        snprintf(m->why, sizeof m->why, "%.255s", err.msg);
-        return;
+        snprintf(m->why, sizeof m->why, "%.255s", why.msg);
+        return SM_OK;
     }
     m->known = true;
     m->ctx = eo.ctx;
@@ -199,11 +213,13 @@ void ins_fill_memory(sm_report *r) {
     m->activations = info.arena_bytes;
     m->total = m->weights + m->mapped + m->kv + m->activations;
     sm_kv_slot *s = sm_alloc_n(SLOTS_MAX, sizeof *s);
-    int n = s ? sm_func_kv_slots(r->l->func, s, SLOTS_MAX) : 0;
+    if (!s)
+        return SM_NOMEM(err);
+    int n = sm_func_kv_slots(r->l->func, s, SLOTS_MAX);
     for (int i = 0; i < n; i++)
         m->kv_f16 += 2u * (uint64_t)eo.ctx * (uint64_t)s[i].heads * (uint64_t)(s[i].head_dim + s[i].v_dim);
     sm_free(s);
-    token_cost(r, eo.ctx);
+    return token_cost(r, eo.ctx, err);
 }
 
 /* ------------------------------------------------------------------ files */
@@ -226,6 +242,8 @@ static int by_path(const void *a, const void *b) {
 static sm_status walk(sm_report *r, const char *dir, const char *shown, int depth, sm_err *err) {
     DIR *d = depth < 16 ? opendir(dir) : NULL;
     sm_status st = SM_OK;
+    if (!d && depth == 0)
+        return SM_FAIL(err, SM_BADINPUT, "%s: cannot be read", dir);
     for (struct dirent *e; d && st == SM_OK && (e = readdir(d)) != NULL;) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
@@ -291,6 +309,8 @@ static sm_status fill(sm_report *r, sm_err *err) {
     r->h.trained_ctx = l->info.trained_ctx;
     if (o->graph || l->pkg)
         SM_TRY(print_graphs(r, err)); /* a package's hash is of it too */
+    if (!sm_str_ok(&r->graph))
+        return SM_NOMEM(err);
     if (l->pkg) {
         SM_TRY(ins_fill_package(r, err));
         if (o->hash || r->weight_bytes <= HASH_ALWAYS)
@@ -302,8 +322,8 @@ static sm_status fill(sm_report *r, sm_err *err) {
             SM_TRY(ins_hash_content(r, err));
     }
     if (l->func)
-        ins_fill_from_rows(r);
-    ins_fill_memory(r);
+        SM_TRY(ins_fill_from_rows(r, err));
+    SM_TRY(ins_fill_memory(r, err));
     SM_TRY(list_files(r, err));
     return o->sha256 ? ins_hash_files(r, err) : SM_OK;
 }
@@ -343,7 +363,8 @@ sm_status sm_inspect(const char *path, const sm_inspect_opts *o, sm_str *out, sm
     if (o->template && !o->json) {
         st = print_template(&r, out, err);
     } else if (o->graph && !o->json) {
-        st = print_graphs(&r, err);
+        SM_TRY_DONE(print_graphs(&r, err));
+        SM_TRY_DONE(sm_str_ok(&r.graph) ? SM_OK : SM_NOMEM(err));
         sm_str_add(out, sm_str_z(&r.graph), r.graph.n);
     } else {
         SM_TRY_DONE(fill(&r, err));

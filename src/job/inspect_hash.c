@@ -35,8 +35,9 @@ sm_status ins_hash_files(sm_report *r, sm_err *err) {
         sm_progress_start(&bar, "sha256", "B", total);
     for (size_t i = 0; i < r->files.n && st == SM_OK; i++) {
         ins_file *f = &r->files.v[i];
-        char *full = sm_path_is_dir(r->path) ? sm_path_join(r->path, f->path) : NULL;
-        st = sm_hash_file(full ? full : f->path, &bar, f->sha256, err);
+        bool inside = sm_path_is_dir(r->path);
+        char *full = inside ? sm_path_join(r->path, f->path) : NULL;
+        st = inside && !full ? SM_NOMEM(err) : sm_hash_file(inside ? full : f->path, &bar, f->sha256, err);
         sm_free(full);
     }
     sm_progress_end(&bar);

@@ -121,13 +121,14 @@ sm_status ins_fill_checkpoint(sm_report *r, sm_err *err);
 /* What is written; call before the package is raised. */
 sm_status ins_fill_package(sm_report *r, sm_err *err);
 /* What the row form says of hyper-parameters; those known already stay. */
-void ins_fill_from_rows(sm_report *r);
+sm_status ins_fill_from_rows(sm_report *r, sm_err *err);
 sm_status ins_add_tensor(sm_report *r, sm_sv name, const sm_tensor *t, sm_err *err);
 sm_status ins_count_op(ins_ops *ops, const sm_block *b, sm_err *err);
 const char *ins_opset_name(int since); /* "iOS18"; "smelt" for 0 */
 
 /* ---- memory at a context ---- */
-void ins_fill_memory(sm_report *r);
+/* A context that does not fit is SM_RESOURCE; a backend that does not say is no failure. */
+sm_status ins_fill_memory(sm_report *r, sm_err *err);
 
 /* ---- hashes ---- */
 sm_status ins_hash_content(sm_report *r, sm_err *err);

@@ -19,6 +19,7 @@ typedef struct scene {
     const char *path, *backend;
     int32_t *ids;
     size_t n_ids;
+    int form; /* of inspect: the graph, text, JSON */
 } scene;
 
 /* What a piece of work says: done and right, or out of memory. */
@@ -114,7 +115,10 @@ static bool session(scene *s) {
 }
 
 static bool inspect(scene *s) {
-    smelt_inspect_options o = {.size = sizeof o, .graph = true, .weights = true, .json = s->n_ids & 1};
+    smelt_inspect_options o = {
+        .size = sizeof o, .graph = s->form == 0, .weights = true, .ops = true, .metadata = true, .json = s->form == 2};
+    o.hash = o.sha256 = true;
+    o.threads = 1;
     char *text = NULL;
     size_t n;
     smelt_error e;
@@ -269,10 +273,12 @@ static void test_models(void **state) {
     scene *s = setup();
     (void)state;
     sweep_work("open a GGUF", open_model, s);
-    sweep_work("inspect a GGUF", inspect, s);
+    for (s->form = 0; s->form < 3; s->form++)
+        sweep_work("inspect a GGUF", inspect, s);
     s->path = s->package;
     sweep_work("open a package", open_model, s);
-    sweep_work("inspect a package", inspect, s);
+    for (s->form = 0; s->form < 3; s->form++)
+        sweep_work("inspect a package", inspect, s);
     teardown(s);
 }
 
