@@ -6,7 +6,7 @@
  * the list of merges (BPE), or the one whose result has the highest score (SentencePiece); of equals, the leftmost.
  * Symbols are a linked list in an array, candidates a binary heap, and a candidate whose symbols have changed since
  * is dropped when it comes up: its length does not fit any more.  So a word of n characters takes n log n steps, which
- * matters where a "word" is a megabyte without spaces.
+ * matters where a "word" is a megabyte without spaces.  Words that come again are remembered for the length of a call.
  *
  *     symbols   [ h ][ e ][ l ][ l ][ o ]        n == 0: gone
  *                 '----'    '----'               after two merges: he, ll, o
@@ -17,7 +17,59 @@
 
 #include <string.h>
 
+/* ---- words seen before --------------------------------------------------------------------------------------- */
+
+/* A text says the same words again and again: the ids of short ones are kept, each in the one place that its hash
+ * names, until another word needs that place. */
+enum { MEMO_BYTES = 30, MEMO_IDS = 6, MEMO_MOST = 8192, MEMO_TEXT = 4096 };
+struct merge_memo {
+    uint64_t hash; /* 0: empty */
+    uint8_t n, n_ids;
+    char word[MEMO_BYTES];
+    int32_t ids[MEMO_IDS];
+};
+
+void merge_run_expect(merge_run *r, size_t n_text) {
+    size_t n = 256;
+    if (n_text < MEMO_TEXT || r->memo != NULL)
+        return;
+    while (n < MEMO_MOST && n * 64 < n_text)
+        n *= 2;
+    r->memo = sm_alloc_n(n, sizeof *r->memo); /* without it all goes on, slower */
+    r->memo_mask = n - 1;
+}
+
+static uint64_t memo_hash(sm_sv word) {
+    uint64_t h = word.n * 0x9e3779b97f4a7c15u, part;
+    for (size_t i = 0; i < word.n; i += 8) {
+        part = 0;
+        memcpy(&part, word.p + i, SM_MIN(word.n - i, (size_t)8));
+        h = (h ^ part) * 0x9fb21c651e98df25u;
+        h ^= h >> 32;
+    }
+    return h | 1;
+}
+
+static struct merge_memo *memo_of(const merge_run *r, sm_sv word, uint64_t hash) {
+    return r->memo != NULL && word.n <= MEMO_BYTES ? &r->memo[hash >> 1 & r->memo_mask] : NULL;
+}
+
+static bool memo_is(const struct merge_memo *m, sm_sv word, uint64_t hash) {
+    return m != NULL && m->hash == hash && m->n == word.n && memcmp(m->word, word.p, word.n) == 0;
+}
+
+static void memo_keep(struct merge_memo *m, sm_sv word, uint64_t hash, const int32_t *ids, size_t n) {
+    if (m == NULL || n > MEMO_IDS)
+        return;
+    m->hash = hash;
+    m->n = (uint8_t)word.n;
+    m->n_ids = (uint8_t)n;
+    memcpy(m->word, word.p, word.n);
+    memcpy(m->ids, ids, n * sizeof *ids);
+}
+
 void merge_run_free(merge_run *r) {
+    sm_free(r->memo);
     sm_free(r->sym.v);
     sm_free(r->heap.v);
     sm_str_free(&r->buf);
@@ -165,7 +217,7 @@ static bool all_newlines(sm_sv s) {
     return true;
 }
 
-sm_status merge_word_bpe(const sm_tokenizer *t, merge_run *r, sm_sv word, sm_ids *out, sm_err *err) {
+static sm_status word_bpe(const sm_tokenizer *t, merge_run *r, sm_sv word, sm_ids *out, sm_err *err) {
     sm_sv s = word;
     if (!(t->traits & PRE_RAW)) {
         sm_str_clear(&r->buf);
@@ -181,7 +233,61 @@ sm_status merge_word_bpe(const sm_tokenizer *t, merge_run *r, sm_sv word, sm_ids
     return merge_all(t, r, s) && push_all(t, r, s.p, out) ? SM_OK : SM_NOMEM(err);
 }
 
-sm_status merge_text_spm(const sm_tokenizer *t, merge_run *r, sm_sv text, sm_ids *out, sm_err *err) {
-    sm_sv s = text;
-    return merge_all(t, r, s) && push_all(t, r, s.p, out) ? SM_OK : SM_NOMEM(err);
+static sm_status word_spm(const sm_tokenizer *t, merge_run *r, sm_sv word, sm_ids *out, sm_err *err) {
+    return merge_all(t, r, word) && push_all(t, r, word.p, out) ? SM_OK : SM_NOMEM(err);
+}
+
+/* A word by merges or by scores, or as it was the last time. */
+static sm_status merge_word(const sm_tokenizer *t, merge_run *r, sm_sv word, sm_ids *out, sm_err *err) {
+    uint64_t hash = r->memo != NULL && word.n <= MEMO_BYTES ? memo_hash(word) : 0;
+    struct merge_memo *m = memo_of(r, word, hash);
+    size_t from = out->n;
+    if (memo_is(m, word, hash)) {
+        for (size_t i = 0; i < m->n_ids; i++)
+            if (!push_id(out, m->ids[i]))
+                return SM_NOMEM(err);
+        return SM_OK;
+    }
+    SM_TRY((t->kind == KIND_SPM ? word_spm : word_bpe)(t, r, word, out, err));
+    memo_keep(m, word, hash, out->v + from, out->n - from);
+    return SM_OK;
+}
+
+/* Text whose spaces are U+2581: nothing merges across a place where a space comes after a byte that no token has before a
+ * space, so that the stretches between such places are words. */
+sm_status merge_text(const sm_tokenizer *t, merge_run *r, sm_sv text, sm_ids *out, sm_err *err) {
+    size_t from = 0;
+    for (size_t i = 1; t->words_end && i + 2 < text.n; i++) {
+        const char *p = memchr(text.p + i, '\xe2', text.n - 2 - i);
+        if (p == NULL)
+            break;
+        i = (size_t)(p - text.p);
+        if (p[1] == '\x96' && p[2] == '\x81' && !t->before_space[(uint8_t)p[-1]]) {
+            SM_TRY(merge_word(t, r, (sm_sv){text.p + from, i - from}, out, err));
+            from = i;
+        }
+    }
+    return from < text.n ? merge_word(t, r, (sm_sv){text.p + from, text.n - from}, out, err) : SM_OK;
+}
+
+/* Notes the byte before each U+2581 within a token. */
+static void note_spaces(sm_tokenizer *t, sm_sv s) {
+    for (size_t i = 1; i + 2 < s.n; i++)
+        if (s.p[i] == '\xe2' && s.p[i + 1] == '\x96' && s.p[i + 2] == '\x81')
+            t->before_space[(uint8_t)s.p[i - 1]] = true;
+}
+
+void merge_load(sm_tokenizer *t) {
+    t->words_end = t->kind == KIND_SPM || (t->traits & PRE_ESCAPE);
+    if (t->kind == KIND_SPM)
+        for (int32_t id = 0; id < t->n; id++)
+            note_spaces(t, t->text[id]);
+    else if (t->words_end)
+        for (size_t i = 0; i < t->n_merges; i++) {
+            const char *space = t->merges[i].n > 1 ? memchr(t->merges[i].p + 1, ' ', t->merges[i].n - 1) : NULL;
+            sm_sv right = space != NULL ? (sm_sv){space + 1, (size_t)(t->merges[i].p + t->merges[i].n - space - 1)}
+                                        : (sm_sv){"", 0};
+            if (right.n >= 3 && memcmp(right.p, "\xe2\x96\x81", 3) == 0)
+                t->before_space[(uint8_t)space[-1]] = true;
+        }
 }

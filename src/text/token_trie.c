@@ -2,10 +2,10 @@
  *
  * token_trie.c: which tokens begin at a place of a text: a trie over the bytes of their spellings.
  *
- * Nodes are made level by level, so that the children of one lie side by side, in order of byte: a node says where they
- * begin and how many there are, their bytes stand in an array of their own, and a step is a search of a few bytes (of
- * the root: a look into a table).  Tokens are sorted by one more byte at each level, within the range of their parent;
- * so making it takes time in proportion to the bytes of the vocabulary.
+ * The children of a node lie side by side, in order of byte: a node says where they begin and how many there are, their
+ * bytes stand in an array of their own, and a step is a search of a few bytes (of the root: a look into a table).  To make
+ * it, tokens are sorted by one more byte at each level, within the range of their parent; so it takes time in proportion
+ * to the bytes of the vocabulary.
  *
  *     node     root | a  b | ab  ac | abc
  *     first    1    | 3  - | 5   -  | -
@@ -19,18 +19,18 @@
 
 enum { FEW = 24 }; /* so few are sorted by insertion */
 
-/* Tokens of one node while the trie is made: a range of the sorted list. */
-typedef struct node_range {
-    uint32_t from, to;
-} node_range;
+/* A node whose children are to be made: its tokens are a range of the sorted list. */
+typedef struct open_node {
+    uint32_t node, from, to, depth;
+} open_node;
 
 typedef struct building {
     const sm_sv *text;
     int32_t *ids, *spare;
     struct {
-        node_range *v;
+        open_node *v;
         size_t n, cap;
-    } ranges;
+    } open; /* a stack: what belongs together is looked at together */
     struct {
         token_node *v;
         size_t n, cap;
@@ -68,38 +68,53 @@ static void sort_by_byte(building *b, uint32_t from, uint32_t to, size_t depth) 
     memcpy(b->ids + from, b->spare, (to - from) * sizeof *b->ids);
 }
 
-static bool add_node(building *b, uint8_t byte, uint32_t from, uint32_t to) {
-    if (!SM_GROW(&b->nodes) || !SM_GROW(&b->ranges) || !SM_GROW(&b->bytes))
+static bool add_node(building *b, uint8_t byte) {
+    if (!SM_GROW(&b->nodes) || !SM_GROW(&b->bytes))
         return false;
     b->nodes.v[b->nodes.n++] = (token_node){0, SM_NO_TOKEN, 0};
-    b->ranges.v[b->ranges.n++] = (node_range){from, to};
     b->bytes.v[b->bytes.n++] = byte;
     return true;
 }
 
-/* Tokens that end here leave the range; the rest is cut by the next byte. */
-static bool add_children(building *b, size_t node, size_t depth) {
-    uint32_t from = b->ranges.v[node].from, to = b->ranges.v[node].to, rest = from;
-    int32_t end = SM_NO_TOKEN;
-    for (uint32_t i = from; i < to; i++) {
-        if (b->text[b->ids[i]].n == depth)
-            end = SM_MAX(end, b->ids[i]); /* spelled twice: the later one counts */
-        else
-            b->spare[rest++] = b->ids[i];
-    }
-    memcpy(b->ids + from, b->spare + from, (rest - from) * sizeof *b->ids);
-    b->nodes.v[node].id = end;
-    b->nodes.v[node].first = (uint32_t)b->nodes.n;
-    sort_by_byte(b, from, rest, depth);
-    for (uint32_t i = from; i < rest;) {
-        uint8_t byte = byte_at(b, b->ids[i], depth);
-        uint32_t k = i;
-        while (k < rest && byte_at(b, b->ids[k], depth) == byte)
-            k++;
-        if (!add_node(b, byte, i, k))
+/* The rest of the only token below a node: a node a byte. */
+static bool add_chain(building *b, uint32_t node, int32_t id, size_t depth) {
+    for (; depth < b->text[id].n; depth++) {
+        b->nodes.v[node].first = (uint32_t)b->nodes.n;
+        b->nodes.v[node].kids = 1;
+        node = (uint32_t)b->nodes.n;
+        if (!add_node(b, byte_at(b, id, depth)))
             return false;
-        b->nodes.v[node].kids++;
-        i = k;
+    }
+    b->nodes.v[node].id = id;
+    return true;
+}
+
+/* Tokens that end here leave the range; the rest is cut by the next byte. */
+static bool add_children(building *b, open_node x) {
+    uint32_t rest = x.from;
+    int32_t end = SM_NO_TOKEN;
+    if (x.to - x.from == 1)
+        return add_chain(b, x.node, b->ids[x.from], x.depth);
+    for (uint32_t i = x.from; i < x.to; i++) {
+        int32_t id = b->ids[i];
+        if (b->text[id].n == x.depth)
+            end = SM_MAX(end, id); /* spelled twice: the later one counts */
+        else
+            b->ids[rest++] = id;
+    }
+    b->nodes.v[x.node].id = end;
+    b->nodes.v[x.node].first = (uint32_t)b->nodes.n;
+    sort_by_byte(b, x.from, rest, x.depth);
+    for (uint32_t i = x.from; i < rest;) {
+        uint8_t byte = byte_at(b, b->ids[i], x.depth);
+        open_node kid = {(uint32_t)b->nodes.n, i, i, x.depth + 1};
+        while (kid.to < rest && byte_at(b, b->ids[kid.to], x.depth) == byte)
+            kid.to++;
+        if (!SM_GROW(&b->open) || !add_node(b, byte))
+            return false;
+        b->open.v[b->open.n++] = kid;
+        b->nodes.v[x.node].kids++;
+        i = kid.to;
     }
     return true;
 }
@@ -110,7 +125,7 @@ sm_status token_trie_make(token_trie *x, const sm_sv *text, const int32_t *ids, 
     size_t bytes = 0;
     b.ids = sm_alloc_n(n, sizeof *b.ids);
     b.spare = sm_alloc_n(n + 1, sizeof *b.spare);
-    if (b.ids == NULL || b.spare == NULL || !add_node(&b, 0, 0, (uint32_t)n)) {
+    if (b.ids == NULL || b.spare == NULL || !SM_GROW(&b.open) || !add_node(&b, 0)) {
         st = SM_NOMEM(err);
         goto done;
     }
@@ -123,18 +138,14 @@ sm_status token_trie_make(token_trie *x, const sm_sv *text, const int32_t *ids, 
         st = SM_FAIL(err, SM_BADINPUT, "the vocabulary's spellings have %zu bytes: too many", bytes);
         goto done;
     }
-    for (size_t node = 0, depth = 0, level = 1; node < b.nodes.n; node++) {
-        if (node == level) {
-            depth++;
-            level = b.nodes.n;
-        }
-        if (!add_children(&b, node, depth)) {
+    b.open.v[b.open.n++] = (open_node){0, 0, (uint32_t)n, 0};
+    while (b.open.n > 0)
+        if (!add_children(&b, b.open.v[--b.open.n])) {
             st = SM_NOMEM(err);
             goto done;
         }
-    }
     for (uint32_t k = 0; k < b.nodes.v[0].kids; k++)
-        x->root[b.bytes.v[1 + k]] = 1 + k;
+        x->root[b.bytes.v[b.nodes.v[0].first + k]] = b.nodes.v[0].first + k;
     x->nodes = b.nodes.v;
     x->bytes = b.bytes.v;
     b.nodes.v = NULL;
@@ -142,7 +153,7 @@ sm_status token_trie_make(token_trie *x, const sm_sv *text, const int32_t *ids, 
 done:
     sm_free(b.ids);
     sm_free(b.spare);
-    sm_free(b.ranges.v);
+    sm_free(b.open.v);
     sm_free(b.nodes.v);
     sm_free(b.bytes.v);
     return st;

@@ -217,6 +217,7 @@ static sm_status load(sm_tokenizer *t, sm_err *err) {
     SM_TRY(load_tokens(t, err));
     load_bytes(t);
     t->dna = t->dna && dna_load(t);
+    merge_load(t);
     SM_TRY(load_trie(t, err));
     SM_TRY(special_load(t, err));
     SM_TRY(sm_meta_bool(t->c, "tokenizer.ggml.add_space_prefix", t->space_prefix, &t->space_prefix, err));
@@ -285,7 +286,7 @@ static sm_status on_token(void *ctx, int32_t id) {
 
 static sm_status on_word(void *ctx, sm_sv word) {
     encoding *e = ctx;
-    return merge_word_bpe(e->t, &e->merge, word, e->out, e->err);
+    return merge_text(e->t, &e->merge, word, e->out, e->err);
 }
 
 static sm_status on_words(void *ctx, sm_sv text) {
@@ -340,7 +341,7 @@ static sm_status on_text(void *ctx, sm_sv text) {
     }
     e->after_special = false;
     if (t->kind == KIND_SPM)
-        return merge_text_spm(t, &e->merge, text, e->out, e->err);
+        return merge_text(t, &e->merge, text, e->out, e->err);
     if (t->by_white)
         return split_white(e, text);
     return t->dna ? dna_split(t, text, on_words, e, e->out, e->err) : on_words(e, text);
@@ -360,6 +361,7 @@ sm_status sm_tokenizer_encode(const sm_tokenizer *t, sm_sv text, unsigned flags,
         st = SM_NOMEM(err);
         goto done;
     }
+    merge_run_expect(&e.merge, text.n);
     if ((flags & SM_ENC_BOS) && t->add_bos)
         SM_TRY_DONE(push(&e, t->bos));
     SM_TRY_DONE(special_split(t, text, (flags & SM_ENC_SPECIAL) != 0, &sink, err));

@@ -120,7 +120,9 @@ struct sm_tokenizer {
     size_t n_merges;
     vocab_index merge_index;
     pretok *pre;
-    int32_t byte_id[256]; /* spelled <0xHH>, else the byte itself (raw BPE: none), else SM_NO_TOKEN */
+    bool words_end;         /* some stretches of escaped text never merge with each other: */
+    bool before_space[256]; /* these bytes stand before U+2581 inside tokens; after the others it begins one */
+    int32_t byte_id[256];   /* spelled <0xHH>, else the byte itself (raw BPE: none), else SM_NO_TOKEN */
 
     bool by_white; /* BPE: white space separates words and goes */
     bool dna;      /* BPE: dna.c; these three are tokens then */
@@ -182,12 +184,15 @@ typedef struct merge_run {
         merge_pair *v;
         size_t n, cap;
     } heap;
-    sm_str buf; /* escaped or byte-encoded text */
+    sm_str buf;              /* escaped or byte-encoded text */
+    struct merge_memo *memo; /* words of this call and their ids; NULL: not kept */
+    size_t memo_mask;
 } merge_run;
 void merge_run_free(merge_run *r);
-/* Appends the ids of one word; its spaces are escaped where the vocabulary wants that. */
-sm_status merge_word_bpe(const sm_tokenizer *t, merge_run *r, sm_sv word, sm_ids *out, sm_err *err);
-sm_status merge_text_spm(const sm_tokenizer *t, merge_run *r, sm_sv text, sm_ids *out, sm_err *err);
+void merge_run_expect(merge_run *r, size_t n_text); /* bytes to come: whether it is worth to remember words */
+void merge_load(sm_tokenizer *t);                   /* once the vocabulary is there: where words end */
+/* Appends the ids of a text inside which anything may merge; its spaces are escaped where the vocabulary wants that. */
+sm_status merge_text(const sm_tokenizer *t, merge_run *r, sm_sv text, sm_ids *out, sm_err *err);
 void merge_escape_spaces(sm_sv text, sm_str *out);
 
 /* token_trie.c */
