@@ -58,14 +58,16 @@ static bool memo_is(const struct merge_memo *m, sm_sv word, uint64_t hash) {
     return m != NULL && m->hash == hash && m->n == word.n && memcmp(m->word, word.p, word.n) == 0;
 }
 
-static void memo_keep(struct merge_memo *m, sm_sv word, uint64_t hash, const int32_t *ids, size_t n) {
+static void memo_keep(struct merge_memo *m, sm_sv word, uint64_t hash, const sm_ids *out, size_t from) {
+    size_t n = out->n - from;
     if (m == NULL || n > MEMO_IDS)
         return;
     m->hash = hash;
     m->n = (uint8_t)word.n;
     m->n_ids = (uint8_t)n;
     memcpy(m->word, word.p, word.n);
-    memcpy(m->ids, ids, n * sizeof *ids);
+    for (size_t i = 0; i < n; i++)
+        m->ids[i] = out->v[from + i];
 }
 
 void merge_run_free(merge_run *r) {
@@ -249,7 +251,7 @@ static sm_status merge_word(const sm_tokenizer *t, merge_run *r, sm_sv word, sm_
         return SM_OK;
     }
     SM_TRY((t->kind == KIND_SPM ? word_spm : word_bpe)(t, r, word, out, err));
-    memo_keep(m, word, hash, out->v + from, out->n - from);
+    memo_keep(m, word, hash, out, from);
     return SM_OK;
 }
 

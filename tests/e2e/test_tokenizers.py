@@ -243,3 +243,17 @@ def test_program(tmp_path):
             r = subprocess.run([SMELT, "tokenize", path, "-f", str(text), "--json", *flags], capture_output=True, check=True)
             want = encode(path, [t], "bos", *([] if flags else ["special"]))[0]
             assert json.loads(r.stdout)["ids"] == want, t
+
+
+def test_program_with_much_text(tmp_path):
+    """Megabytes through a file and through standard input, with each option."""
+    path, file = os.path.join(MODELS, "smollm2.gguf"), tmp_path / "text"
+    text = "\n".join(TEXTS) * 20
+    file.write_bytes(text.encode())
+    for flags, how in ([], ["bos", "special"]), (["--no-bos"], ["special"]), (["--no-special"], ["bos"]), (["--no-bos", "--no-special"], []):
+        want = encode(path, [text], *how)[0]
+        for args, stdin in (["-f", str(file)], b""), (["-f", "-"], text.encode()), ([], text.encode()):
+            r = subprocess.run([SMELT, "tokenize", path, *args, *flags, *["--json"] * (not stdin)], input=stdin, capture_output=True, check=True)
+            got = json.loads(r.stdout)["ids"] if not stdin else [int(i) for i in r.stdout.split()]
+            assert got == want, (flags, args)
+    print(f"{len(text.encode()) / 1e6:.1f} MB, {len(want)} ids")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes one file reader with clang's libFuzzer under the address and undefined-behaviour sanitizers.
 #
-#   tests/fuzz/run.sh gguf|miltext|raise|mlmodel|blob|npz|tokenizer|template [SECONDS]     default 60
+#   tests/fuzz/run.sh gguf|miltext|raise|mlmodel|blob|npz|tokenizer|prompt|template [SECONDS]     default 60
 #
 # Starts from corpus_NAME/, keeps what it learns in $BUILD/fuzz/NAME, and leaves an input
 # that breaks the reader there too.
@@ -17,9 +17,9 @@ blob) sources=$(ls src/base/*.c src/tensor/*.c src/format/blobfile.c) ;;
 npz) sources=$(ls src/base/*.c src/tensor/*.c src/format/npz.c) ;;
 miltext) sources=$(ls src/base/*.c src/tensor/*.c src/graph/*.c) ;;
 raise) sources=$(ls src/base/*.c src/tensor/*.c src/graph/*.c src/pass/*.c) ;;
-tokenizer | template) sources=$(ls src/base/*.c src/tensor/*.c src/text/*.c) ;;
+tokenizer | prompt | template) sources=$(ls src/base/*.c src/tensor/*.c src/text/*.c) ;;
 *)
-    echo "run.sh: unknown target '$name': wanted gguf, miltext, raise, mlmodel, blob, npz, tokenizer or template" >&2
+    echo "run.sh: unknown target '$name': wanted gguf, miltext, raise, mlmodel, blob, npz, tokenizer, prompt or template" >&2
     exit 2
     ;;
 esac
@@ -35,7 +35,7 @@ mlmodel)
     ;;
 raise) max_len=14000 ;;
 npz) libs="-lm -lzip" ;;
-tokenizer | template) libs="-lm -lpcre2-8 -lutf8proc -ljansson" ;;
+tokenizer | prompt | template) libs="-lm -lpcre2-8 -lutf8proc -ljansson" ;;
 esac
 # shellcheck disable=SC2086
 clang -std=gnu11 -D_GNU_SOURCE -DSMELT_VERSION='"fuzz"' -g -O1 -fsanitize=fuzzer,address,undefined \
