@@ -103,8 +103,8 @@ static void read_rope(ins_hparams *h, double base) {
     if (h->rope_base <= 0.0)
         h->rope_base = base;
     if (fabs(base - h->rope_base) > 0.01 * h->rope_base && h->rope_local_base <= 0.0) {
-        h->rope_local_base = fmin(base, h->rope_base);
-        h->rope_base = fmax(base, h->rope_base);
+        h->rope_local_base = SM_MIN(base, h->rope_base);
+        h->rope_base = SM_MAX(base, h->rope_base);
     }
 }
 
