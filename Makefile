@@ -42,7 +42,7 @@ tsan:
 	@test -f $(BUILD)-tsan/build.ninja || \
 	    meson setup $(BUILD)-tsan -Dwerror=$(WERROR) -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false
 	@ninja -C $(BUILD)-tsan $(NINJAFLAGS)
-	@BUILD=$(BUILD)-tsan TESTS='base_threads|engine|api|sessions|cpu_rows' tools/run_tests.sh unit
+	@BUILD=$(BUILD)-tsan TESTS='base_threads|engine|api_session|api_threads|cpu_rows' tools/run_tests.sh unit
 
 # Compiled and linked for macOS on Apple silicon; never run.
 macos: program
@@ -76,7 +76,7 @@ map: program
 	@tools/map.sh
 
 format:
-	@git ls-files -z 'src/*.[ch]' 'include/*.h' 'tests/*.[ch]' 'bench/*.[ch]' | xargs -0 -r clang-format -i
+	@git ls-files -z 'src/*.[ch]' 'include/*.h' 'tests/*.[ch]' 'bench/*.[ch]' 'examples/*.[ch]' | xargs -0 -r clang-format -i
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan

@@ -3,11 +3,11 @@
  * smelt.h: the public interface of smelt, and the only one.
  *
  * Two nouns: a model (a checkpoint or package opened, with its tokenizer) and a session (one timeline over it: tokens
- * in, logits and tokens out).  Beside them whole jobs: convert, inspect, eval, predict.
+ * in, logits and tokens out).  Beside them whole jobs, each one call: convert, inspect, eval, check, predict, doctor.
  *
- *     smelt_model *m;  smelt_session *s;  smelt_token t;  smelt_error e;
- *     smelt_model_open("model.gguf", NULL, &m, &e);
- *     smelt_tokenize(m, "Once upon", 9, SMELT_BOS | SMELT_SPECIAL, &ids, &n, &e);
+ *     smelt_model_open(path, NULL, &m, &e);                             // weights are mapped, not read
+ *     smelt_chat_prompt(m, messages, n_messages, &text, &n_text, &e);   // or any text of your own
+ *     smelt_tokenize(m, text, n_text, SMELT_CHAT, &ids, &n, &e);        // SMELT_BOS | SMELT_SPECIAL for your own
  *     smelt_session_new(m, NULL, &s, &e);
  *     smelt_session_prompt(s, ids, n, &e);
  *     do {
@@ -15,14 +15,25 @@
  *         fwrite(t.text, 1, t.n_text, stdout);
  *     } while (t.finish == SMELT_GOING);
  *
+ * examples/complete.c is that, whole.  Compile with  $(pkg-config --cflags --libs smelt),  as C11 or C++11 and later.
+ *
  * Conventions
  *   Errors      every call that can fail returns a smelt_status (0 is success) and fills the smelt_error, which may be
- *               NULL.  Nothing prints, nothing exits.
+ *               NULL and belongs to the caller.  What is handed out through ** is NULL then.  Nothing prints but the
+ *               progress bars that are asked for, and nothing exits.
  *   Options     structs start with their size (sizeof), so that a program built against an older header keeps working:
- *               fields beyond it take their defaults, and so do zeros.  A NULL pointer is all defaults.
+ *               fields beyond it take their defaults, and so do zeros (smelt_sampling is the exception, and says so).  A
+ *               NULL pointer is all defaults.  Options are read during the call; what is kept longer is said.
+ *   Reports     structs that are filled (infos, tokens, reports) have no size: they are as the header in use has them.
  *   Ownership   what a call hands out through ** is the caller's: models and sessions by their own free, arrays and
- *               strings by smelt_free.  Strings inside info structs belong to the model.
- *   Threads     models may be shared once open; a session is used by one thread at a time.
+ *               strings by smelt_free.  Strings inside info structs belong to the model, those given to a callback last
+ *               until it returns.
+ *   Text        UTF-8.  Lengths count bytes; strings without a length end with a zero.
+ *   Threads     models may be shared once open, and different sessions, of one model or of several, run in different
+ *               threads at the same time and give what they give alone.  One session is used by one thread at a time.
+ *               Callbacks come in the thread that made the call.  Free a model after its sessions.
+ *   Cancelling  smelt_cancel is one switch for the process: all running calls stop.  To end one reply among several, no
+ *               longer ask its session for tokens.
  */
 #ifndef SMELT_H
 #define SMELT_H
@@ -54,10 +65,12 @@ typedef struct smelt_error {
     char hint[256];    /* what to do next; may be empty */
 } smelt_error;
 
-const char *smelt_version(void);
+const char *smelt_version(void);     /* "0.1.0"; a constant */
 int smelt_exit_code(smelt_status s); /* what the program exits with: 0..5, 130 */
 void smelt_free(void *p);            /* arrays and strings that smelt handed out */
-/* Asks running calls to stop: they return SMELT_CANCELLED soon.  Safe in signal handlers; holds until withdrawn. */
+/* true asks all running calls to stop: they return SMELT_CANCELLED soon, and so do later ones until it is withdrawn with
+ * false.  Safe in signal handlers and from any thread.  A session that was stopped can go on after that; no output file
+ * is left half written. */
 void smelt_cancel(bool on);
 
 /* ------------------------------------------------------------------ models */
@@ -82,7 +95,8 @@ typedef struct smelt_model_info {
     int32_t top_k;
 } smelt_model_info;
 
-/* path: .gguf, the first part of a split .gguf, or .mlpackage. */
+/* path: .gguf, the first part of a split .gguf, or .mlpackage.  The file is checked whole, mapped and borrowed: it must stay
+ * as it is until the model is freed. */
 smelt_status smelt_model_open(const char *path, const smelt_model_options *o, smelt_model **out, smelt_error *err);
 void smelt_model_free(smelt_model **m); /* after its sessions; NULL-safe, nulls */
 void smelt_model_get_info(const smelt_model *m, smelt_model_info *out);
@@ -93,10 +107,10 @@ enum {
     SMELT_SPECIAL = 2, /* special tokens spelled in the text are tokens, not text */
     SMELT_CHAT = 4,    /* text of smelt_chat_prompt: both, but a beginning that is written already is not doubled */
 };
-/* Text that is not UTF-8 is SMELT_BADINPUT naming the offset. */
+/* *ids [*n], by smelt_free.  flags: of the above.  Text that is not UTF-8 is SMELT_BADINPUT naming the offset. */
 smelt_status smelt_tokenize(const smelt_model *m, const char *text, size_t n_text, int flags, int32_t **ids, size_t *n,
                             smelt_error *err);
-/* The text is terminated; n_text does not count that. */
+/* The text is terminated; n_text does not count that.  Ids beyond the vocabulary are SMELT_BADINPUT. */
 smelt_status smelt_detokenize(const smelt_model *m, const int32_t *ids, size_t n, char **text, size_t *n_text,
                               smelt_error *err);
 
@@ -162,7 +176,8 @@ typedef struct smelt_session_options {
     int32_t context;                /* positions; 0: what the model was trained for, at most 4096 */
     int32_t max_tokens;             /* tokens to make; 0: until the model stops or the context is full */
     const smelt_sampling *sampling; /* how tokens are chosen; NULL: the model's defaults and a random seed */
-    const char *const *stop;        /* texts that end the reply and are not part of it; none may be empty */
+    const char *const *
+        stop; /* texts that end the reply and are not part of it; none may be empty; borrowed while the session lives */
     size_t n_stop;
     int logprobs;    /* most likely tokens to report with each token; negative: not even the token's own */
     bool ignore_eos; /* tokens that end a reply are never chosen */
@@ -220,6 +235,7 @@ smelt_status smelt_session_logits(smelt_session *s, const float **logits, int32_
 
 /* ------------------------------------------------------------------ convert */
 /* One tensor as it was carried over. */
+/* Strings last until the callback returns. */
 typedef struct smelt_tensor_report {
     const char *name, *from, *to; /* encodings */
     const char *how;              /* "same", "transcoded", "kept", "re-quantized", "widened" */
@@ -252,6 +268,8 @@ typedef struct smelt_convert_report {
     double nmse; /* over all weights */
 } smelt_convert_report;
 
+/* in: a checkpoint; out: the package to write, whole or not at all (an old one is replaced).  Memory stays at a few slabs
+ * of rows whatever the model's size.  report may not be NULL. */
 smelt_status smelt_convert(const char *in, const char *out, const smelt_convert_options *o,
                            smelt_convert_report *report, smelt_error *err);
 
@@ -413,7 +431,7 @@ smelt_status smelt_predict(const char *package, const smelt_predict_call *calls,
 typedef struct smelt_knob {
     const char *name, *value, *def, *help;
 } smelt_knob;
-/* Environment variables that change how smelt works. */
+/* Environment variables that change how smelt works: an array by smelt_free, its strings constants. */
 smelt_status smelt_knobs(smelt_knob **knobs, int *n, smelt_error *err);
 
 #ifdef __GNUC__
