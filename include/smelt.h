@@ -121,6 +121,16 @@ typedef struct smelt_message {
  * included: tokenize it with SMELT_CHAT. */
 smelt_status smelt_chat_prompt(const smelt_model *m, const smelt_message *messages, size_t n, char **text,
                                size_t *n_text, smelt_error *err);
+/* The same for a whole request, a JSON object as chat servers take it:
+ *     messages                role; content (a string, a list of parts, or null); name, tool_calls, tool_call_id, ...
+ *     tools, documents        what the model is told about; a template called tool_use is then taken if there is one
+ *     add_generation_prompt   open the assistant's turn; default true
+ *     enable_thinking, ...    any other variable that the template may want
+ *     chat_template_kwargs    an object of more of them, which win
+ *     template                name of the template to take, where the model has several
+ *     chat_template           text of the template to take instead of the model's */
+smelt_status smelt_chat_prompt_json(const smelt_model *m, const char *json, size_t n_json, char **text, size_t *n_text,
+                                    smelt_error *err);
 
 /* ------------------------------------------------------------------ sampling */
 typedef struct smelt_logit_bias {

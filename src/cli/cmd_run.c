@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "cli/chat.h"
 #include "cli/cli.h"
+#include "cli/request.h"
 #include "cli/sampling.h"
 #include "cli/turn.h"
 
@@ -17,7 +18,8 @@ typedef struct run_args {
     opt_list stop, lora;
     int64_t n, logprobs;
     sampling_args sampling;
-    bool raw, ignore_eos, interactive;
+    request_args request;
+    bool raw, ignore_eos, interactive, print_prompt;
 } run_args;
 
 #define AT(field) offsetof(run_args, field)
@@ -31,6 +33,12 @@ static const opt run_opts[] = {
     {"system", 0, OPT_STR, AT(system), "TEXT", "the system message", 0, 0, NULL},
     {"interactive", 'i', OPT_ON, AT(interactive), NULL,
      "chat, after the prompt if there is one; turns are read from standard input, be it a terminal or not", 0, 0, NULL},
+    {"chat", 0, OPT_STR, AT(request.chat), "FILE",
+     "a request as chat servers take it, instead of a prompt: JSON with messages, tools, documents, ..", 0, 0, NULL},
+    {"chat-template", 0, OPT_STR, AT(request.tmpl), "FILE", "chat template to use instead of the model's", 0, 0, NULL},
+    {"chat-template-kwargs", 0, OPT_STR, AT(request.variables), "JSON",
+     "an object of variables for the template: {\"enable_thinking\": false}", 0, 0, NULL},
+    {"print-prompt", 0, OPT_ON, AT(print_prompt), NULL, "print what the model would be given, and stop", 0, 0, NULL},
     {"raw", 0, OPT_ON, AT(raw), NULL, "continue the prompt, without chat template", 0, 0, NULL},
     {"tokenizer", 0, OPT_STR, AT(tokenizer), "PATH", "file to take vocabulary and template from", 0, 0, NULL},
     {"ignore-eos", 0, OPT_ON, AT(ignore_eos), NULL, "tokens that end a reply are never chosen", 0, 0, NULL},
@@ -57,19 +65,38 @@ static bool is_plain(const run_args *a, const smelt_model_info *info) {
     return a->raw || !info->has_tokenizer || !info->has_chat_template;
 }
 
-static sm_status make_prompt(const run_args *a, const smelt_model *m, const sm_str *text, int32_t **ids, size_t *n,
+/* The text that the model is given, with the flags for smelt_tokenize. */
+static sm_status prompt_text(const run_args *a, const smelt_model *m, const sm_str *text, sm_str *out, int *flags,
                              sm_err *err) {
     smelt_model_info info;
     smelt_message v[2];
     size_t k = 0;
     smelt_model_get_info(m, &info);
     bool plain = is_plain(a, &info);
+    *flags = SMELT_CHAT;
+    if (request_given(&a->request))
+        return request_text(&a->request, m, a->system, text, out, err);
     if (a->system && plain && !a->raw)
         sm_log(1, "the model has no chat template: --system is left out");
     else if (a->system && !plain)
         v[k++] = (smelt_message){"system", a->system};
     v[k++] = (smelt_message){"user", sm_str_z(text)};
-    return turn_ids(m, v, k, plain, ids, n, err);
+    return turn_text(m, v, k, plain, out, flags, err);
+}
+
+/* Prints the prompt if that is all that is wanted; *ids stay NULL then. */
+static sm_status make_prompt(const run_args *a, const smelt_model *m, const sm_str *text, int32_t **ids, size_t *n,
+                             sm_err *err) {
+    sm_str prompt = SM_STR_INIT;
+    smelt_error e;
+    int flags;
+    sm_status st = prompt_text(a, m, text, &prompt, &flags, err);
+    if (st == SM_OK && a->print_prompt)
+        st = cli_print(&prompt, err);
+    else if (st == SM_OK && smelt_tokenize(m, sm_str_z(&prompt), prompt.n, flags, ids, n, &e) != SMELT_OK)
+        st = cli_fail(&e, err);
+    sm_str_free(&prompt);
+    return st;
 }
 
 static void fill_options(const run_args *a, const smelt_model_info *info, size_t n_prompt, const char **stop,
@@ -137,6 +164,8 @@ static sm_status answer(run_args *a, smelt_model *m, const sm_str *first, bool c
     smelt_model_get_info(m, &info);
     if (!chat)
         SM_TRY_DONE(make_prompt(a, m, first, &ids, &n, err));
+    if (a->print_prompt)
+        goto done;
     SM_TRY_DONE(sampling_fill(&a->sampling, m, &sampling, err));
     fill_options(a, &info, n, stop, &sampling, &o);
     o.progress = true;
@@ -161,6 +190,20 @@ static sm_status read_prompt(const run_args *a, sm_str *text, bool *given, bool 
     bool piped = !isatty(STDIN_FILENO), from_stdin = a->file && strcmp(a->file, "-") == 0;
     *chat = a->interactive || (!a->text && !a->file && !piped);
     *given = false;
+    if (a->request.chat && (a->text || a->file || a->system || a->interactive || a->raw))
+        return SM_FAIL(err, SM_USAGE,
+                       "--chat has the whole conversation: -p, -f, --system, -i and --raw do not go with it");
+    if (a->request.chat) {
+        *chat = false;
+        return SM_OK;
+    }
+    if (*chat && (request_given(&a->request) || a->print_prompt))
+        return SM_FAIL(err, SM_USAGE,
+                       "--chat-template, --chat-template-kwargs and --print-prompt are for one prompt: "
+                       "wanted -p, -f or --chat");
+    if (a->raw && request_given(&a->request))
+        return SM_FAIL(err, SM_USAGE, "--raw uses no chat template, %s wants one: wanted one of them",
+                       a->request.tmpl ? "--chat-template" : "--chat-template-kwargs");
     if (*chat && a->k.json) {
         SM_FAIL(err, SM_USAGE, "--json is for one reply: wanted a prompt, found none");
         if (a->interactive)

@@ -446,9 +446,9 @@ static sm_status filter_round(filter_call *c, val *out) {
         return SM_OK;
     }
     double unit = pow(10, (double)digits), f = val_number(c->in) * unit;
-    if (!isfinite(f) || fabs(f) > 9e15)
-        return tmpl_fail(c->r, SM_UNSUPPORTED, "round: number too large");
-    *out = val_float((up ? ceil(f) : floor(f)) / unit);
+    if (!isfinite(f))
+        return tmpl_fail(c->r, SM_BADINPUT, "round: the number is not finite");
+    *out = val_float(((up ? ceil(f) : floor(f)) + 0.0) / unit); /* an integer in Python: no negative zero */
     return SM_OK;
 }
 

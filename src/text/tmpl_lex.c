@@ -289,8 +289,8 @@ static size_t bare_tag(const lexer *x, size_t at, const char *name, size_t *clos
         return 0;
     for (i += n; i < x->s.n && val_is_space((uint8_t)x->s.p[i]);)
         i++;
-    *close = i;
-    i += i < x->s.n && (x->s.p[i] == '-' || x->s.p[i] == '+');
+    *close = i; /* {% raw +%} is none, says Jinja */
+    i += i < x->s.n && (x->s.p[i] == '-' || (x->s.p[i] == '+' && name[0] == 'e'));
     return looking_at(x, i, "%}") ? i + 2 - at : 0;
 }
 

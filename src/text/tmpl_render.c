@@ -269,6 +269,8 @@ static sm_status render_captured(run *r, const node *n, flow *how) {
     SM_TRY(tmpl_apply_filters(r, n->b, v, &v));
     if (n->kind == NODE_SET_BLOCK)
         return tmpl_assign(r, n->a, v);
+    if (v.kind != VAL_STR) /* Jinja does not turn it into text */
+        return tmpl_fail(r, SM_BADINPUT, "a filter block wants a text, found %s", val_type(v));
     val_print(r, v, r->out);
     return check_output(r);
 }

@@ -264,13 +264,29 @@ static sm_status jump(parser *p, node *n) {
     return parse_seal(p, n);
 }
 
-/* {% generation %} marks what a model is trained on; renders its body. */
+/* {% generation %} marks what a model is trained on; renders its body.  In transformers that is a call block, so that a
+ * caller() in it is not the one of a macro around it, nor are varargs and kwargs. */
 static sm_status generation_block(parser *p, node *n) {
     int in_loops = p->in_loops;
+    unsigned uses = p->uses;
+    node *name, *none;
     n->kind = NODE_WITH;
     p->in_loops = 0;
+    p->uses = 0;
     SM_TRY(body_of(p, n, "endgeneration"));
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = {"caller", "varargs", "kwargs"};
+        if (!(p->uses & 1u << i))
+            continue;
+        SM_TRY(parse_make(p, NODE_NAME, n->line, &name));
+        name->text = sm_sv_of(names[i]);
+        SM_TRY(parse_append(p, &n->list, name));
+        SM_TRY(parse_make(p, i == 0 ? NODE_CONST : i == 1 ? NODE_TUPLE : NODE_DICT, n->line, &none));
+        none->value = val_undefined(name->text);
+        SM_TRY(parse_append(p, &n->list, none));
+    }
     p->in_loops = in_loops;
+    p->uses |= uses;
     return SM_OK;
 }
 

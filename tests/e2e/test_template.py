@@ -6,12 +6,16 @@ are those of llama.cpp's source package in $SMELT_VOCABS.  docs/templates.md hol
 program writes that table anew:  python tests/e2e/test_template.py
 """
 import glob
+import json
 import os
 import sys
 
 import gguf
 import pytest
-from template_oracle import BAD, CASES, RESOURCE, ROOT, UNSUPPORTED, same, smelt
+from smelt_cli import model, smelt as program
+from template_oracle import BAD, CASES, RESOURCE, ROOT, TOOLS, UNSUPPORTED, compare, python, same, smelt
+from template_random import VALUES as RANDOM_VALUES
+from template_random import Maker
 
 MODELS = os.environ.get("SMELT_MODELS", os.path.join(ROOT, "build", "models"))
 VOCABS = os.environ.get("SMELT_VOCABS", os.path.join(ROOT, "build", "vocabs"))
@@ -145,6 +149,23 @@ def test_statements():
     same([(t, VALUES) for t in STATEMENTS])
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_random(seed):
+    """Expressions and templates made at random, all in one call."""
+    maker = Maker(seed)
+    jobs = [(maker.template() if i % 4 == 0 else maker.expression(), RANDOM_VALUES) for i in range(1200)]
+    counts = {"text": 0, "raised": 0, "error": 0, "other": 0}
+    for job, got in zip(jobs, smelt(jobs), strict=True):
+        want = python(*job)
+        # Addresses in memory, integers of more than 64 bits, and what Jinja's optimizer makes of none[1:] are known.
+        known = " at 0x" in str(want).lower() or "64 bits" in got.get("error", "") or "(none)[" in job[0]
+        how = "other" if known else compare(got, want)
+        assert how, f"{job[0]}\n  smelt  {got}\n  jinja2 {want}"
+        counts[how] += 1
+    print(f"seed {seed}: {counts}")
+    assert counts["text"] > 700 and counts["other"] < 60
+
+
 @pytest.mark.parametrize("template, line, construct", [
     ("a\nb{% include 'x' %}", 2, "include"), ("{% extends 'x' %}", 1, "extends"), ("{% import 'x' as y %}", 1, "import"),
     ("\n{% block x %}{% endblock %}", 2, "block"), ("\n\n{{ x | pprint }}", 3, "pprint"), ("{{ x is nope }}", 1, "nope"),
@@ -201,6 +222,77 @@ def test_limits():
     """A template from a stranger's file ends, and says why: by steps, depth, or bytes."""
     for template, got in zip(HOSTILE, smelt([(t, {}) for t in HOSTILE]), strict=True):
         assert got.get("code") == RESOURCE, (template[:200], str(got)[:300])
+
+
+def smollm2_template():
+    return gguf.GGUFReader(os.path.join(MODELS, "smollm2.gguf")).fields["tokenizer.chat_template"].contents()
+
+
+def printed(*args, **kw):
+    return program("run", model("smollm2"), "--print-prompt", *args, **kw)[0].decode()
+
+
+def test_requests(tmp_path):
+    """The program's --chat: what the template is given is what transformers would give it."""
+    marks = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
+    request, template = tmp_path / "request.json", tmp_path / "all.jinja"
+    template.write_text("{% for m in messages %}{{ m | tojson }}\n{% endfor %}{{ tools | tojson }}{{ documents }}{{ extra }}"
+                        "{{ bos_token }}{{ eos_token }}{{ add_generation_prompt }}{{ chat_template is defined }}")
+    for name in ("system", "calls as objects", "no messages"):
+        case = CASES[name]
+        case = {k: v for k, v in case.items() if not k.endswith("_token")}
+        request.write_text(json.dumps(case))
+        want = python(smollm2_template(), {"tools": None, "documents": None, "add_generation_prompt": True, **marks, **case})
+        if "text" in want:
+            assert printed("--chat", request) == want["text"], name
+        want = python(template.read_text(), {"tools": None, "documents": None, "add_generation_prompt": True, **marks,
+                                             **case, "extra": [1, None]})
+        assert printed("--chat", request, "--chat-template", template, "--chat-template-kwargs",
+                       '{"extra": [1, null]}') == want["text"], name
+    assert printed("-p", 'a "b" é', "--system", "s", "--chat-template", template).startswith(
+        '{"role": "system", "content": "s"}\n{"role": "user", "content": "a \\"b\\" é"}\nnullNone')
+    assert printed("-p", "x", "--raw") == "x"
+    request.write_text(json.dumps({"messages": [{"role": "user", "content": "2+2?"}], "tools": TOOLS}))
+    assert program("run", model("smollm2"), "--chat", request, "-n", 4, "--temp", 0)[0].strip()
+
+
+@pytest.mark.parametrize("text, rc, message", [
+    ("{", 3, "line 1"), ("[]", 3, "wanted an object, found an array"), ("{}", 3, "messages: wanted an array, found nothing"),
+    ('{"messages": [{"role": "user"}, 1]}', 3, "messages[1]: wanted an object"),
+    ('{"messages": [{"content": "x"}]}', 3, "messages[0].role: wanted a string"),
+    ('{"messages": [], "tools": {}}', 3, "tools: wanted an array"), ('{"messages": [], "template": "x"}', 3, 'called "x"'),
+    ('{"messages": [], "chat_template": "\\n{% nope %}"}', 3, "line 2"), ('{"messages": [], "chat_template": 1}', 3, "chat_template"),
+    ('{"messages": [], "chat_template": "{% include 1 %}"}', 4, "include"),
+    ('{"messages": [], "chat_template": "{{ raise_exception(1) }}"}', 3, "line 1: 1"),
+])
+def test_requests_that_are_wrong(tmp_path, text, rc, message):
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    assert message in program("run", model("smollm2"), "--chat", path, "--print-prompt", rc=rc)[1]
+
+
+def test_a_template_for_tools_is_taken(tmp_path):
+    path = str(tmp_path / "named.gguf")
+    reader = gguf.GGUFReader(os.path.join(VOCABS, "ggml-vocab-phi-3.gguf"))
+    w = gguf.GGUFWriter(path, "llama")
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name in ("general.architecture", "tokenizer.chat_template"):
+            continue
+        kind = field.types[0]
+        w.add_key_value(name, field.contents(), kind, field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None)
+    w.add_chat_template([{"name": "default", "template": "D{{ messages | length }}"},
+                         {"name": "tool_use", "template": "T{{ tools | length }}"}, {"name": "rag", "template": "R"}])
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    request = tmp_path / "r.json"
+    for more, want in [({}, "D0"), ({"tools": []}, "D0"), ({"tools": TOOLS}, "T3"), ({"template": "rag"}, "R"),
+                       ({"template": "default", "tools": TOOLS}, "D0"), ({"template": "tool_use"}, None)]:
+        request.write_text(json.dumps({"messages": [], **more}))
+        out, said = program("run", model("smollm2"), "--tokenizer", path, "--chat", request, "--print-prompt",
+                            rc=0 if want else 3)
+        assert out.decode() == (want or ""), said
 
 
 def published():

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     sm_status st = sm_template_parse((sm_sv){(const char *)p, n}, &t, &err);
     if ((st == SM_OK) != (t != NULL) || (st != SM_OK && err.msg[0] == '\0'))
         abort();
-    if (st == SM_OK && sm_template_render(t, context, &out, &err) != SM_OK && err.msg[0] == '\0')
+    if (st == SM_OK && sm_template_render_at(t, context, 0, &out, &err) != SM_OK && err.msg[0] == '\0')
         abort();
     sm_template_free(&t);
     sm_str_free(&out);
