@@ -57,6 +57,7 @@ install: program
 # What the last installation put there.
 uninstall:
 	@ninja -C $(BUILD) uninstall
+	@while read -r f; do rm -f "$$f"; done <$(BUILD)/meson-logs/pages.txt
 
 # Which lines the tests run, by room.
 coverage:

@@ -91,6 +91,6 @@ def test_the_example(tree, tmp_path, compiler, suffix, flags, static):
 def test_uninstall(tree):
     """Runs last: what was put there goes again."""
     root, _ = tree
-    sh("ninja", "-C", BUILD, "uninstall")
+    sh("make", "-C", ROOT, f"BUILD={BUILD}", "uninstall")
     left = [p for p in root.rglob("*") if not p.is_dir()]
     assert not left, left
