@@ -143,8 +143,10 @@ static sm_status filter_truncate(filter_call *c, val *out) {
         return SM_OK;
     sm_sv s = {c->in.u.s.p, val_str_offset(c->in.u.s, (size_t)(length - n_end))};
     if (!given_true(c->slot[1])) {
-        const char *space = s.n > 0 ? memrchr(s.p, ' ', s.n) : NULL;
-        s.n = space != NULL ? (size_t)(space - s.p) : s.n;
+        size_t space = s.n; /* the last one, if any: macOS has no memrchr */
+        while (space > 0 && s.p[space - 1] != ' ')
+            space--;
+        s.n = space > 0 ? space - 1 : s.n;
     }
     val cut = val_view(s);
     cut.safe = c->in.safe;
