@@ -8,25 +8,49 @@
 
 struct sm_reply {
     sm_detok *detok;
-    const char *const *stop;
+    sm_arena *arena;
+    sm_sv *stop;
     size_t n_stop;
     sm_str held; /* decoded, not given out */
 };
+
+static sm_status copy_stops(sm_reply *r, const char *const *stop, size_t n_stop, sm_err *err) {
+    r->stop = sm_arena_alloc_n(r->arena, n_stop, sizeof *r->stop);
+    if (!r->stop)
+        return SM_NOMEM(err);
+    for (size_t i = 0; i < n_stop; i++) {
+        size_t n = strlen(stop[i]), good = sm_utf8_valid(stop[i], n);
+        if (n == 0)
+            return SM_FAIL(err, SM_USAGE, "stop: wanted a text, found an empty one");
+        if (good < n)
+            return SM_FAIL(err, SM_BADINPUT, "stop: offset %zu: wanted UTF-8, found byte 0x%02x in %s", good,
+                           (unsigned)(unsigned char)stop[i][good], sm_quote(stop[i], n));
+        r->stop[i] = (sm_sv){sm_arena_strdup(r->arena, stop[i]), n};
+        if (!r->stop[i].p)
+            return SM_NOMEM(err);
+    }
+    r->n_stop = n_stop;
+    return SM_OK;
+}
+
+static sm_status set_up(sm_reply *r, const sm_tokenizer *t, const char *const *stop, size_t n_stop, sm_err *err) {
+    r->arena = sm_arena_new();
+    if (!r->arena)
+        return SM_NOMEM(err);
+    SM_TRY(copy_stops(r, stop, n_stop, err));
+    return sm_detok_new(t, SM_DEC_PIECE, &r->detok, err);
+}
 
 sm_status sm_reply_new(const sm_tokenizer *t, const char *const *stop, size_t n_stop, sm_reply **out, sm_err *err) {
     *out = NULL;
     sm_reply *r = sm_alloc(sizeof *r);
     if (!r)
         return SM_NOMEM(err);
-    r->stop = stop;
-    r->n_stop = n_stop;
-    sm_status st = sm_detok_new(t, SM_DEC_PIECE, &r->detok, err);
-    if (st != SM_OK) {
+    sm_status st = set_up(r, t, stop, n_stop, err);
+    if (st != SM_OK)
         sm_reply_free(&r);
-        return st;
-    }
     *out = r;
-    return SM_OK;
+    return st;
 }
 
 void sm_reply_free(sm_reply **pr) {
@@ -34,33 +58,33 @@ void sm_reply_free(sm_reply **pr) {
     if (!r)
         return;
     sm_detok_free(&r->detok);
+    sm_arena_free(&r->arena);
     sm_str_free(&r->held);
     sm_free(r);
     *pr = NULL;
 }
 
-/* Offset of the first complete stop text, or -1; *keep: length of the longest tail that begins one. */
+/* Offset of the stop text that is complete first, or -1; *keep: length of the longest tail that begins one. */
 static long find_stop(const sm_reply *r, size_t *keep) {
     const char *p = sm_str_z(&r->held);
-    size_t n = r->held.n;
-    long first = -1;
+    size_t n = r->held.n, end = n + 1, at = 0;
     *keep = 0;
     for (size_t i = 0; i < r->n_stop; i++) {
-        size_t len = strlen(r->stop[i]);
-        if (len == 0)
-            continue;
-        for (size_t at = 0; at < n; at++) {
-            size_t m = SM_MIN(len, n - at);
-            if (memcmp(p + at, r->stop[i], m) != 0)
+        size_t len = r->stop[i].n;
+        for (size_t from = 0; from < n; from++) {
+            size_t m = SM_MIN(len, n - from);
+            if (memcmp(p + from, r->stop[i].p, m) != 0)
                 continue;
-            if (m == len && (first < 0 || (long)at < first))
-                first = (long)at;
-            else if (m < len)
+            if (m < len) {
                 *keep = SM_MAX(*keep, m);
-            break;
+            } else if (from + len < end || (from + len == end && from < at)) {
+                end = from + len;
+                at = from;
+            }
+            break; /* later ones of the same text end later, and begin less of it */
         }
     }
-    return first;
+    return end <= n ? (long)at : -1;
 }
 
 /* Gives out the first n held bytes. */
@@ -89,7 +113,10 @@ sm_status sm_reply_push(sm_reply *r, int32_t id, sm_str *out, bool *stopped, sm_
 }
 
 sm_status sm_reply_finish(sm_reply *r, sm_str *out, sm_err *err) {
+    size_t keep;
     SM_TRY(sm_detok_finish(r->detok, &r->held, err));
-    give(r, r->held.n, out);
+    long at = find_stop(r, &keep); /* what can be no character may have completed one */
+    give(r, at >= 0 ? (size_t)at : r->held.n, out);
+    sm_str_clear(&r->held);
     return sm_str_ok(out) && sm_str_ok(&r->held) ? SM_OK : SM_NOMEM(err);
 }
