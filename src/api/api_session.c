@@ -36,7 +36,7 @@ static double either(double models, double usual) {
 }
 
 void smelt_sampling_default(const smelt_model *m, smelt_sampling *out) {
-    const sm_gen_config none = {-1.0, -1.0, -1.0, -1}, *g = m ? &m->l->gen : &none;
+    const sm_gen_config none = {-1.0, -1.0, -1.0, -1, -1.0}, *g = m ? &m->l->gen : &none;
     const sm_sampling *u = &sm_sampling_usual;
     smelt_sampling p = {
         .size = out->size,
@@ -50,7 +50,7 @@ void smelt_sampling_default(const smelt_model *m, smelt_sampling *out) {
         .top_n_sigma = u->top_n_sigma,
         .xtc_probability = u->xtc_probability,
         .xtc_threshold = u->xtc_threshold,
-        .repeat_penalty = u->repeat_penalty,
+        .repeat_penalty = g->repeat_penalty > 0.0 ? g->repeat_penalty : u->repeat_penalty,
         .presence_penalty = u->presence_penalty,
         .frequency_penalty = u->frequency_penalty,
         .repeat_last_n = u->repeat_last_n,

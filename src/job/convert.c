@@ -79,6 +79,8 @@ static const char *generation_config(job *j) {
         sm_str_addf(&s, ",\"top_p\":%g", g->top_p);
     if (g->min_p >= 0.0)
         sm_str_addf(&s, ",\"min_p\":%g", g->min_p);
+    if (g->repeat_penalty > 0.0)
+        sm_str_addf(&s, ",\"repetition_penalty\":%g", g->repeat_penalty);
     const char *out = s.n ? sm_arena_printf(j->l->graph->arena, "{%s}", s.p + 1) : "";
     if (!sm_str_ok(&s))
         out = NULL;

@@ -164,6 +164,8 @@ static void put_generation(json_t *j, const sm_gen_config *g) {
         put(o, "top_p", json_real(g->top_p));
     if (g->min_p >= 0.0)
         put(o, "min_p", json_real(g->min_p));
+    if (g->repeat_penalty > 0.0)
+        put(o, "repetition_penalty", json_real(g->repeat_penalty));
     if (json_object_size(o) > 0)
         put(j, "generation", json_incref(o));
     json_decref(o);

@@ -105,6 +105,7 @@ static sm_status read_gen_config(const sm_checkpoint *c, sm_gen_config *g, sm_er
     SM_TRY(sm_meta_float(c, "general.sampling.temp", -1.0, &g->temp, err));
     SM_TRY(sm_meta_float(c, "general.sampling.top_p", -1.0, &g->top_p, err));
     SM_TRY(sm_meta_float(c, "general.sampling.min_p", -1.0, &g->min_p, err));
+    SM_TRY(sm_meta_float(c, "general.sampling.penalty_repeat", -1.0, &g->repeat_penalty, err));
     SM_TRY(sm_meta_int(c, "general.sampling.top_k", -1, &k, err));
     g->top_k = k < 0 || k > INT32_MAX ? -1 : (int32_t)k;
     return SM_OK;
@@ -157,6 +158,7 @@ static void package_facts(sm_loaded *l) {
     l->gen.top_p = config_number(gen, "top_p");
     l->gen.min_p = config_number(gen, "min_p");
     l->gen.top_k = (int32_t)config_number(gen, "top_k");
+    l->gen.repeat_penalty = config_number(gen, "repetition_penalty");
     l->file_bytes = p->weight_bytes + p->model_bytes;
 }
 
@@ -205,7 +207,7 @@ sm_status sm_load(const char *path, const sm_load_opts *opts, sm_loaded **out, s
     if (!l)
         return SM_NOMEM(err);
     l->name = "";
-    l->gen = (sm_gen_config){-1.0, -1.0, -1.0, -1};
+    l->gen = (sm_gen_config){-1.0, -1.0, -1.0, -1, -1.0};
     st = kind == KIND_GGUF ? load_gguf(l, path, &o, err) : load_package(l, path, &o, err);
     if (st == SM_BADINPUT && !err->hint[0])
         sm_err_hint(err, "compare its size and checksum with the original's, or fetch it again");

@@ -33,6 +33,7 @@
 typedef struct sm_gen_config {
     double temp, top_p, min_p;
     int32_t top_k;
+    double repeat_penalty; /* above 0 when it says */
 } sm_gen_config;
 
 typedef struct sm_loaded {

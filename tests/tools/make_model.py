@@ -4,7 +4,7 @@
     make_model.py OUT.gguf [--family llama|gemma3|qwen3] [--size tiny|small|1b] [--type q4_k ...] [--seed N]
                   [--layers N --width N --ff N --heads N --kv-heads N --head-dim N --vocab N] [--vocab-from FILE.gguf]
                   [--embed-type T] [--untied] [--biases] [--window N] [--ctx N] [--linear-rope F] [--rope-factors]
-                  [--chat-template JINJA]
+                  [--chat-template JINJA] [--sampling KEY=VALUE]...
 
 Quantized tensors are made of random codes with constant scales chosen so that a row of n has deviation 1/sqrt(n): no
 quantizer runs, and a 1B model takes seconds.  The same arguments give the same bytes.  The vocabulary is copied from a
@@ -38,6 +38,7 @@ def parse():
     p.add_argument("--window", type=int, default=0)
     p.add_argument("--vocab-from")
     p.add_argument("--chat-template", metavar="JINJA", help="chat template, as text")
+    p.add_argument("--sampling", action="append", default=[], metavar="KEY=VALUE", help="general.sampling.KEY")
     p.add_argument("--untied", action="store_true")
     p.add_argument("--biases", action="store_true")
     p.add_argument("--linear-rope", type=float)
@@ -178,6 +179,8 @@ def main():
     if a.linear_rope:
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(a.linear_rope)
+    for key, value in (s.split("=") for s in a.sampling):
+        (w.add_int32 if key == "top_k" else w.add_float32)("general.sampling." + key, float(value) if key != "top_k" else int(value))
     vocab = copied_vocab(w, a.vocab_from) if a.vocab_from else synthetic_vocab(w, vocab)
 
     if a.chat_template:
