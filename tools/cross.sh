@@ -25,10 +25,10 @@ shift
 mkdir -p "$build"
 case $build in /*) ;; *) build=$PWD/$build ;; esac
 root=$build/${target%-*}-root
-packages="libc6-dev libprotobuf-c-dev libjansson-dev libpcre2-dev libutf8proc-dev libsodium-dev libzip-dev libcmocka-dev"
+packages="libc6-dev libprotobuf-c-dev libjansson-dev libpcre2-dev libutf8proc-dev libsodium-dev libzip-dev libedit-dev libcmocka-dev"
 
 if [ "${1:-}" = --wrapper ]; then
-    echo "qemu-aarch64 -cpu ${QEMU_CPU:-max} -L $root"
+    echo "qemu-aarch64 -L $root" # $QEMU_CPU says which CPU, else it is one that has everything
     exit 0
 fi
 

@@ -2,7 +2,7 @@
  *
  * kcheck.c: harness and command line of the kernel check (kcheck.h).
  *
- *     kcheck [--seed N] [--bench] [--json] [--only TEXT]
+ *     kcheck [--seed N] [--bench] [--json] [--only TEXT] [--part I/N]
  */
 #include "kcheck.h"
 
@@ -120,8 +120,10 @@ double kc_max_ulp(const float *want, const float *got, size_t n) {
 
 /* ---- reporting ---- */
 
-bool kc_wanted(const kc *k, const char *name) {
-    return !k->filter || strstr(name, k->filter);
+bool kc_wanted(kc *k, const char *name) {
+    if (k->filter && !strstr(name, k->filter))
+        return false;
+    return k->asked++ % k->n_parts == k->part - 1;
 }
 
 void kc_result(kc *k, bool ok, const char *fmt, ...) {
@@ -179,12 +181,13 @@ void kc_bench_line(kc *k, const char *name, const char *isa, double ns, double b
 /* ---- main ---- */
 
 static int usage(const char *bad) {
-    fprintf(stderr, "kcheck: unexpected '%s'\nusage: kcheck [--seed N] [--bench] [--json] [--only TEXT]\n", bad);
+    fprintf(stderr, "kcheck: unexpected '%s'\nusage: kcheck [--seed N] [--bench] [--json] [--only TEXT] [--part I/N]\n",
+            bad);
     return 2;
 }
 
 int main(int argc, char **argv) {
-    kc k = {.seed = 1};
+    kc k = {.seed = 1, .part = 1, .n_parts = 1};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0)
             k.bench = true;
@@ -194,7 +197,10 @@ int main(int argc, char **argv) {
             k.seed = strtoull(argv[++i], NULL, 0);
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
             k.filter = argv[++i];
-        else
+        else if (strcmp(argv[i], "--part") == 0 && i + 1 < argc) {
+            if (sscanf(argv[++i], "%d/%d", &k.part, &k.n_parts) != 2 || k.part < 1 || k.part > k.n_parts)
+                return usage(argv[i]);
+        } else
             return usage(argv[i]);
     }
     k.rng = k.seed * UINT64_C(0x9E3779B97F4A7C15) | 1;

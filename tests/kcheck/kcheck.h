@@ -17,6 +17,8 @@ typedef struct kc {
     uint64_t seed, rng;
     bool bench, json;
     const char *filter; /* only names that contain it; NULL: all */
+    int part, n_parts;  /* of the checks asked for, every n_parts-th */
+    int asked;
     int passed, failed, benched;
     sm_kernels c, before, now; /* plain C, the set below, the set under test */
     const char *isa;
@@ -48,7 +50,7 @@ double kc_worse(double worst, double d); /* the larger; NaN stays */
 double kc_max_abs(const float *want, const float *got, size_t n);
 double kc_max_ulp(const float *want, const float *got, size_t n);
 
-bool kc_wanted(const kc *k, const char *name);
+bool kc_wanted(kc *k, const char *name); /* once a check: counts */
 /* One line: "ok 7 - qgemm w4 avx2: nmse 1e-14 (seed 1)". */
 void kc_result(kc *k, bool ok, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
