@@ -13,8 +13,8 @@ llama-perplexity is built from the llama.cpp that the source package llama-cpp-p
 
     cmake -B build -DCMAKE_BUILD_TYPE=Release -DLLAMA_CURL=OFF vendor/llama.cpp && cmake --build build -t llama-perplexity
 
-It runs on each file as it is and on a copy with F32 weights (tests/tools/f32_copy.py), which shows what its own 8-bit
-activations change.  $SMELT_MODELS names the folder of the models (default build/models).
+It runs on each file as it is, with its usual settings ("file") and with F32 caches ("file_wide"), and with F32 caches on a
+copy with F32 weights (tests/tools/f32_copy.py; "f32_weights"), which shows what its own 8-bit activations change.  $SMELT_MODELS names the folder of the models (default build/models).
 """
 import hashlib
 import json
@@ -34,7 +34,8 @@ SOURCE = {"package": "Brotli", "version": "1.1.0", "member": "tests/testdata/ali
           "package_sha256": "81de08ac11bcb85841e440c13611c00b67d3bf82698314928d0b676362546724",
           "member_sha256": "7467306ee0feed4971260f3c87421154a05be571d944e9cb021a5713700c38f0"}
 CONTEXTS = [512, 256]
-SETTINGS = ["--threads", "2", "--no-warmup", "--flash-attn", "off", "--cache-type-k", "f32", "--cache-type-v", "f32"]
+USUAL = ["--threads", "2", "--no-warmup"]  # fp16 caches, flash attention as it chooses
+WIDE = [*USUAL, "--flash-attn", "off", "--cache-type-k", "f32", "--cache-type-v", "f32"]
 
 
 def sha256(path):
@@ -60,8 +61,8 @@ def cut_text():
         f.write("\n".join(lines[chapters[0]:chapters[3]]).strip() + "\n")
 
 
-def estimate(program, model, context):
-    p = subprocess.run([program, "-m", model, "-f", TEXT, "-c", str(context), *SETTINGS], capture_output=True, text=True)
+def estimate(program, model, context, settings):
+    p = subprocess.run([program, "-m", model, "-f", TEXT, "-c", str(context), *settings], capture_output=True, text=True)
     text = p.stdout + p.stderr
     m = re.search(r"Final estimate: PPL = ([0-9.]+) \+/- ([0-9.]+)", text)
     assert p.returncode == 0 and m, text[-2000:]
@@ -75,7 +76,7 @@ def record(program):
         "made_by": "tests/golden/make_perplexity.py",
         "program": "llama-perplexity of llama.cpp as in llama-cpp-python 0.3.36: "
                    + " ".join((version.stdout + version.stderr).split()),
-        "settings": " ".join(SETTINGS),
+        "settings": {"file": " ".join(USUAL), "file_wide": " ".join(WIDE), "f32_weights": " ".join(WIDE)},
         "text": {"file": "alice.txt", "sha256": sha256(TEXT), "bytes": os.path.getsize(TEXT), "source": SOURCE},
         "models": {},
     }
@@ -86,8 +87,9 @@ def record(program):
             copy = os.path.join(d, "f32.gguf")
             subprocess.run([sys.executable, os.path.join(ROOT, "tests", "tools", "f32_copy.py"), path, copy], check=True)
             for context in CONTEXTS:
-                rows.append({"context": context, **estimate(program, path, context),
-                             "f32_weights": estimate(program, copy, context)})
+                rows.append({"context": context, "file": estimate(program, path, context, USUAL),
+                             "file_wide": estimate(program, path, context, WIDE),
+                             "f32_weights": estimate(program, copy, context, WIDE)})
                 print(name, rows[-1], flush=True)
         found["models"][name] = {"sha256": sha256(path), "estimates": rows}
     with open(OUT, "w", encoding="ascii") as f:
