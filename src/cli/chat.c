@@ -80,7 +80,7 @@ sm_status chat_reply(chat *c, sm_err *err) {
     turn t = {.keep = &reply};
     int32_t *ids;
     size_t n;
-    SM_TRY(turn_ids(set->m, c->t.v, c->t.n, set->plain, &ids, &n, err));
+    SM_TRY(turn_ids(set->m, set->request, c->t.v, c->t.n, &ids, &n, err));
     sm_status st = check_room(c, n, err);
     if (st == SM_OK)
         st = turn_run(&t, set->s, ids, n, err);
@@ -146,7 +146,7 @@ static void greet(const chat *c) {
         snprintf(trained, sizeof trained, " of %d (-c)", m.trained_context);
     chat_note("%s%s%s, context %d%s. /help tells more, Ctrl-D leaves.", m.name && *m.name ? m.name : "A model",
               m.architecture && *m.architecture ? ", " : "", m.architecture ? m.architecture : "", s.context, trained);
-    if (c->set->plain)
+    if (!c->set->request)
         chat_note("%s: what you write is continued as it stands.",
                   m.has_chat_template ? "Without the chat template" : "The model has no chat template");
 }
@@ -184,7 +184,7 @@ sm_status chat_run(const chat_setup *setup, sm_err *err) {
     sm_status st = SM_OK;
     c.terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     SM_TRY(lines_new(c.terminal, chat_complete, &c, &c.in, err));
-    if (setup->system && setup->plain)
+    if (setup->system && !setup->request)
         chat_note("the model has no chat template: --system is left out");
     else if (setup->system)
         SM_TRY_DONE(talk_set_system(&c.t, setup->system, err));

@@ -12,6 +12,7 @@
 #define SM_CHAT_H
 
 #include "base/err.h"
+#include "cli/request.h"
 #include "cli/sampling.h"
 #include "smelt.h"
 
@@ -21,7 +22,7 @@ typedef struct chat_setup {
     const smelt_session_options *o; /* that s was made with; stop texts are borrowed */
     sampling_args *sampling;        /* as given; /set changes it */
     const char *system, *first;     /* system message, first turn; NULL: none */
-    bool plain;                     /* no template: texts are continued as they stand */
+    const request_args *request;    /* how the template is used; NULL: none is, texts are continued as they stand */
 } chat_setup;
 
 /* Until /exit or the end of the input.  SM_CANCELLED: left with Ctrl-C. */

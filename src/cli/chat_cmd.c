@@ -40,7 +40,7 @@ static const char *plural(size_t n) {
 /* ------------------------------------------------------------------ the conversation */
 static sm_status run_system(chat *c, const char *arg, sm_err *err) {
     sm_str out = SM_STR_INIT;
-    if (c->set->plain)
+    if (!c->set->request)
         return SM_FAIL(err, SM_USAGE, "/system: without a chat template there is no system message");
     if (*arg) {
         SM_TRY(talk_set_system(&c->t, strcmp(arg, "\"\"") == 0 ? NULL : arg, err));
@@ -177,7 +177,7 @@ static sm_status run_show(chat *c, const char *arg, sm_err *err) {
     sm_str out = SM_STR_INIT;
     int flags;
     (void)arg;
-    sm_status st = turn_text(c->set->m, c->t.v, c->t.n, c->set->plain, &out, &flags, err);
+    sm_status st = turn_text(c->set->m, c->set->request, c->t.v, c->t.n, &out, &flags, err);
     if (st != SM_OK) {
         sm_str_free(&out);
         return st;

@@ -61,27 +61,25 @@ static void init(void *args) {
 
 /* ------------------------------------------------------------------ */
 /* Without a template, or where it is not wanted, the texts are continued as they stand. */
-static bool is_plain(const run_args *a, const smelt_model_info *info) {
-    return a->raw || !info->has_tokenizer || !info->has_chat_template;
+static const request_args *template_of(const run_args *a, const smelt_model *m) {
+    smelt_model_info info;
+    smelt_model_get_info(m, &info);
+    bool has = info.has_tokenizer && (info.has_chat_template || request_given(&a->request));
+    return has && !a->raw ? &a->request : NULL;
 }
 
 /* The text that the model is given, with the flags for smelt_tokenize. */
 static sm_status prompt_text(const run_args *a, const smelt_model *m, const sm_str *text, sm_str *out, int *flags,
                              sm_err *err) {
-    smelt_model_info info;
+    const request_args *q = template_of(a, m);
     smelt_message v[2];
     size_t k = 0;
-    smelt_model_get_info(m, &info);
-    bool plain = is_plain(a, &info);
-    *flags = SMELT_CHAT;
-    if (request_given(&a->request))
-        return request_text(&a->request, m, a->system, text, out, err);
-    if (a->system && plain && !a->raw)
+    if (a->system && !q && !a->raw)
         sm_log(1, "the model has no chat template: --system is left out");
-    else if (a->system && !plain)
+    else if (a->system && q)
         v[k++] = (smelt_message){"system", a->system};
     v[k++] = (smelt_message){"user", sm_str_z(text)};
-    return turn_text(m, v, k, plain, out, flags, err);
+    return turn_text(m, q, v, k, out, flags, err);
 }
 
 /* Prints the prompt if that is all that is wanted; *ids stay NULL then. */
@@ -172,7 +170,7 @@ static sm_status answer(run_args *a, smelt_model *m, const sm_str *first, bool c
     if (smelt_session_new(m, &o, &s, &e) != SMELT_OK)
         SM_TRY_DONE(cli_fail(&e, err));
     if (chat) {
-        chat_setup c = {m, s, &o, &a->sampling, a->system, first ? sm_str_z(first) : NULL, is_plain(a, &info)};
+        chat_setup c = {m, s, &o, &a->sampling, a->system, first ? sm_str_z(first) : NULL, template_of(a, m)};
         st = chat_run(&c, err);
     } else {
         SM_TRY_DONE(turn_run(&t, s, ids, n, err));
@@ -197,10 +195,11 @@ static sm_status read_prompt(const run_args *a, sm_str *text, bool *given, bool 
         *chat = false;
         return SM_OK;
     }
-    if (*chat && (request_given(&a->request) || a->print_prompt))
-        return SM_FAIL(err, SM_USAGE,
-                       "--chat-template, --chat-template-kwargs and --print-prompt are for one prompt: "
-                       "wanted -p, -f or --chat");
+    if (*chat && a->print_prompt) {
+        SM_FAIL(err, SM_USAGE, "--print-prompt is for one prompt: wanted -p, -f or --chat");
+        sm_err_hint(err, "/prompt in a chat prints its prompt");
+        return SM_USAGE;
+    }
     if (a->raw && request_given(&a->request))
         return SM_FAIL(err, SM_USAGE, "--raw uses no chat template, %s wants one: wanted one of them",
                        a->request.tmpl ? "--chat-template" : "--chat-template-kwargs");

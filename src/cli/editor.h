@@ -27,7 +27,7 @@ editor *editor_new(complete_fn complete, void *ctx); /* NULL: not here */
 void editor_free(editor **e);                        /* NULL-safe, nulls */
 /* Appends to *out.  The prompt ends with a space; colour: escape sequence that it is shown in, or NULL. */
 line_end editor_read(editor *e, const char *prompt, const char *colour, sm_str *out);
-const char *editor_version(void); /* of the library; NULL: not here */
+const char *editor_version(void);                  /* of the library; NULL: not here */
 void editor_remember(editor *e, const char *text); /* can be brought back with the arrow keys */
 
 #endif

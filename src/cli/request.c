@@ -16,10 +16,16 @@ bool request_given(const request_args *q) {
     return q->chat || q->tmpl || q->variables;
 }
 
-static void add_message(sm_str *json, const char *role, const char *text, size_t n) {
-    sm_str_addf(json, "{\"role\":\"%s\",\"content\":", role);
-    json_text(json, text, n);
-    sm_str_addc(json, '}');
+static void add_messages(sm_str *json, const smelt_message *v, size_t n) {
+    sm_str_adds(json, "\"messages\":[");
+    for (size_t i = 0; i < n; i++) {
+        sm_str_adds(json, i ? ",{\"role\":" : "{\"role\":");
+        json_text(json, v[i].role, strlen(v[i].role));
+        sm_str_adds(json, ",\"content\":");
+        json_text(json, v[i].content, strlen(v[i].content));
+        sm_str_addc(json, '}');
+    }
+    sm_str_addc(json, ']');
 }
 
 /* Cuts off the closing brace of an object and what is behind it; false when there is none. */
@@ -37,7 +43,7 @@ static bool open_again(sm_str *json) {
     return true;
 }
 
-static sm_status build(const request_args *q, const char *system, const sm_str *user, sm_str *json, sm_err *err) {
+static sm_status build(const request_args *q, const smelt_message *v, size_t n, sm_str *json, sm_err *err) {
     sm_str source = SM_STR_INIT;
     sm_status st = SM_OK;
     if (q->chat) {
@@ -45,13 +51,8 @@ static sm_status build(const request_args *q, const char *system, const sm_str *
         if ((q->tmpl || q->variables) && !open_again(json))
             return SM_FAIL(err, SM_BADINPUT, "%s: wanted a JSON object", q->chat);
     } else {
-        sm_str_adds(json, "{\"messages\":[");
-        if (system) {
-            add_message(json, "system", system, strlen(system));
-            sm_str_addc(json, ',');
-        }
-        add_message(json, "user", sm_str_z(user), user->n);
-        sm_str_addc(json, ']');
+        sm_str_addc(json, '{');
+        add_messages(json, v, n);
     }
     if (q->tmpl) {
         SM_TRY_DONE(sm_file_read(q->tmpl, TEMPLATE_MAX, &source, err));
@@ -69,20 +70,20 @@ done:
     return st;
 }
 
-sm_status request_text(const request_args *q, const smelt_model *m, const char *system, const sm_str *user, sm_str *out,
+sm_status request_text(const request_args *q, const smelt_model *m, const smelt_message *v, size_t n, sm_str *out,
                        sm_err *err) {
     sm_str json = SM_STR_INIT;
     smelt_error e;
     char *text = NULL;
-    size_t n;
-    sm_status st = build(q, system, user, &json, err);
-    if (st == SM_OK && smelt_chat_prompt_json(m, sm_str_z(&json), json.n, &text, &n, &e) != SMELT_OK) {
+    size_t len;
+    sm_status st = build(q, v, n, &json, err);
+    if (st == SM_OK && smelt_chat_prompt_json(m, sm_str_z(&json), json.n, &text, &len, &e) != SMELT_OK) {
         st = cli_fail(&e, err);
         if (q->chat)
             sm_err_prefix(err, "%s", q->chat);
     }
     if (st == SM_OK)
-        sm_str_add(out, text, n);
+        sm_str_add(out, text, len);
     smelt_free(text);
     sm_str_free(&json);
     return st;

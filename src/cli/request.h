@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * request.h: prompts from a whole chat request, or with a template or variables from the command line.
+ * request.h: prompts by a chat template: of messages or of a whole request, with a template or variables from the command
+ * line.
  */
 #ifndef SM_REQUEST_H
 #define SM_REQUEST_H
@@ -16,8 +17,8 @@ typedef struct request_args {
 } request_args;
 
 bool request_given(const request_args *q);
-/* Appends the prompt to *out: of the file's request, or of `system` (may be NULL) and the one user turn. */
-sm_status request_text(const request_args *q, const smelt_model *m, const char *system, const sm_str *user, sm_str *out,
+/* Appends the prompt to *out: of the file's request, or, without one, of these messages. */
+sm_status request_text(const request_args *q, const smelt_model *m, const smelt_message *v, size_t n, sm_str *out,
                        sm_err *err);
 
 #endif

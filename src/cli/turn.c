@@ -11,33 +11,26 @@
 #include "cli/cli.h"
 
 /* ------------------------------------------------------------------ the prompt */
-sm_status turn_text(const smelt_model *m, const smelt_message *v, size_t n, bool plain, sm_str *out, int *flags,
-                    sm_err *err) {
-    smelt_error e;
-    char *text;
-    size_t len;
-    *flags = plain ? SMELT_BOS | SMELT_SPECIAL : SMELT_CHAT;
-    if (plain) {
-        for (size_t i = 0; i < n; i++) {
-            if (i > 0 && strcmp(v[i].role, "assistant") != 0)
-                sm_str_addc(out, '\n'); /* what follows a reply is a new line */
-            sm_str_adds(out, v[i].content);
-        }
-    } else {
-        CLI_TRY(smelt_chat_prompt(m, v, n, &text, &len, &e), &e, err);
-        sm_str_add(out, text, len);
-        smelt_free(text);
+sm_status turn_text(const smelt_model *m, const request_args *q, const smelt_message *v, size_t n, sm_str *out,
+                    int *flags, sm_err *err) {
+    *flags = q ? SMELT_CHAT : SMELT_BOS | SMELT_SPECIAL;
+    if (q)
+        return request_text(q, m, v, n, out, err);
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0 && strcmp(v[i].role, "assistant") != 0)
+            sm_str_addc(out, '\n'); /* what follows a reply is a new line */
+        sm_str_adds(out, v[i].content);
     }
     return sm_str_ok(out) ? SM_OK : SM_NOMEM(err);
 }
 
-sm_status turn_ids(const smelt_model *m, const smelt_message *v, size_t n, bool plain, int32_t **ids, size_t *n_ids,
-                   sm_err *err) {
+sm_status turn_ids(const smelt_model *m, const request_args *q, const smelt_message *v, size_t n, int32_t **ids,
+                   size_t *n_ids, sm_err *err) {
     sm_str text = SM_STR_INIT;
     smelt_error e;
     int flags;
     *ids = NULL;
-    sm_status st = turn_text(m, v, n, plain, &text, &flags, err);
+    sm_status st = turn_text(m, q, v, n, &text, &flags, err);
     if (st == SM_OK && smelt_tokenize(m, sm_str_z(&text), text.n, flags, ids, n_ids, &e) != SMELT_OK)
         st = cli_fail(&e, err);
     sm_str_free(&text);

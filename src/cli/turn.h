@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
-#include "smelt.h"
+#include "cli/request.h"
 
 typedef struct turn {
     /* how */
@@ -25,12 +25,12 @@ typedef struct turn {
     int64_t start_us, first_us, end_us;
 } turn;
 
-/* Tokens of a conversation by the model's template; or, plain, of its texts one after the other. */
-sm_status turn_ids(const smelt_model *m, const smelt_message *v, size_t n, bool plain, int32_t **ids, size_t *n_ids,
-                   sm_err *err);
+/* Tokens of a conversation by the template, as q has it; or, with q NULL, of its texts one after the other. */
+sm_status turn_ids(const smelt_model *m, const request_args *q, const smelt_message *v, size_t n, int32_t **ids,
+                   size_t *n_ids, sm_err *err);
 /* The text that turn_ids tokenizes, with the flags for smelt_tokenize. */
-sm_status turn_text(const smelt_model *m, const smelt_message *v, size_t n, bool plain, sm_str *out, int *flags,
-                    sm_err *err);
+sm_status turn_text(const smelt_model *m, const request_args *q, const smelt_message *v, size_t n, sm_str *out,
+                    int *flags, sm_err *err);
 /* Makes the session hold ids and streams the reply, a line end behind its text.  SM_CANCELLED when it was stopped. */
 sm_status turn_run(turn *t, smelt_session *s, const int32_t *ids, size_t n, sm_err *err);
 
