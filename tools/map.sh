@@ -2,6 +2,7 @@
 # Prints which room of src/ includes which, with counts, and fails when
 #   - a room includes a room above it or another one on its level,
 #   - two files under src/ have the same name,
+#   - a file reads or writes floats by the locale (base/number.h does it by the point),
 #   - a header does not compile alone.
 # map.sh --counts prints the graph only.
 set -u
@@ -99,6 +100,13 @@ for name in $doubled; do
     echo "two files named $name: $(find src -name "$name" | tr '\n' ' ')" >&2
     failed=1
 done
+
+# ---- floats: the program leaves LC_NUMERIC alone, the library cannot know -----------------------------------------------
+if grep -rnE '(^|[^_a-z])(strto[df]|atof|vsnprintf)\(|(^|[^_])s(nprint|scan)f\([^;]*%[-+#0-9.*]*l?[aefg]' src --include='*.c' |
+    grep -vE '^src/(base/number\.c|cli/)'; then
+    echo "floats by the locale: use base/number.h" >&2
+    failed=1
+fi
 
 # ---- headers alone ---------------------------------------------------------------------------------------------------
 generated=$(find "$build/src" -name '*.h' 2>/dev/null | sed 's|/[^/]*$||' | sort -u | sed 's/^/-I/')

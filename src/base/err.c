@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/str.h"
 
 /* Puts text into dst[cap] as one whole line. */
@@ -38,7 +39,7 @@ sm_status sm_err_set(sm_err *err, sm_status code, const char *file, int line, co
     char text[sizeof err->msg];
     va_list ap;
     va_start(ap, fmt);
-    int len = vsnprintf(text, sizeof text, fmt, ap);
+    int len = sm_vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     if (len < 0)
         text[0] = '\0';
@@ -56,7 +57,7 @@ sm_status sm_err_hint(sm_err *err, const char *fmt, ...) {
     char text[sizeof err->hint];
     va_list ap;
     va_start(ap, fmt);
-    int len = vsnprintf(text, sizeof text, fmt, ap);
+    int len = sm_vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     if (len < 0)
         text[0] = '\0';
@@ -70,7 +71,7 @@ void sm_err_prefix(sm_err *err, const char *fmt, ...) {
     char text[2 * sizeof err->msg];
     va_list ap;
     va_start(ap, fmt);
-    int len = vsnprintf(text, sizeof err->msg, fmt, ap);
+    int len = sm_vsnprintf(text, sizeof err->msg, fmt, ap);
     va_end(ap);
     if (len < 0)
         return;

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/log_int.h"
+#include "base/number.h"
 #include "base/str.h"
 
 static atomic_int log_level = 1;
@@ -58,7 +59,7 @@ static void put_line(const char *head, const char *fmt, va_list ap) {
     va_copy(again, ap);
     size_t h = strlen(head);
     memcpy(small, head, h);
-    int n = vsnprintf(small + h, sizeof small - h, fmt, ap);
+    int n = sm_vsnprintf(small + h, sizeof small - h, fmt, ap);
     if (n < 0) {
         va_end(again);
         return;
@@ -69,7 +70,7 @@ static void put_line(const char *head, const char *fmt, va_list ap) {
         text = sm_alloc(len + 2);
         if (text) {
             memcpy(text, head, h);
-            vsnprintf(text + h, (size_t)n + 1, fmt, again);
+            sm_vsnprintf(text + h, (size_t)n + 1, fmt, again);
         } else {
             text = small;
             len = sizeof small - 2;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/machine.h"
+#include "base/number.h"
 
 /* ------------------------------------------------------------------ small readers */
 static sm_sv trimmed(sm_sv s) {
@@ -50,7 +51,7 @@ static uint64_t number(sm_sv s) {
 uint64_t sm_machine_size(sm_sv text) {
     char copied[48], *end;
     copy(copied, sizeof copied, trimmed(text));
-    double v = strtod(copied, &end);
+    double v = sm_strtod(copied, &end);
     while (*end == ' ')
         end++;
     double unit = *end == 'K' || *end == 'k' ? 1024.0 : *end == 'M' ? 1048576.0 : *end == 'G' ? 1073741824.0 : 1.0;
@@ -66,12 +67,10 @@ uint64_t sm_machine_limit(sm_sv text) {
 }
 
 double sm_machine_cpu_max(sm_sv text) {
-    char copied[64];
-    double quota = 0.0, period = 0.0;
+    char copied[64], *rest, *end;
     copy(copied, sizeof copied, trimmed(text));
-    if (sscanf(copied, "%lf %lf", &quota, &period) != 2 || quota <= 0.0 || period <= 0.0)
-        return 0.0;
-    return quota / period;
+    double quota = sm_strtod(copied, &rest), period = sm_strtod(rest, &end);
+    return quota > 0.0 && period > 0.0 ? quota / period : 0.0; /* "max" is no number */
 }
 
 int sm_machine_list_count(sm_sv text) {

@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
+
 #if defined(__SANITIZE_ADDRESS__)
 #define WITH_ASAN 1
 #elif defined(__has_feature)
@@ -30,6 +32,7 @@
 
 #ifdef WITH_ASAN
 #include <sanitizer/asan_interface.h>
+
 #define GAP ((size_t)16)
 #define CLOSE(p, n) ASAN_POISON_MEMORY_REGION(p, n)
 #define OPEN(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
@@ -211,13 +214,13 @@ char *sm_arena_strdup(sm_arena *a, const char *s) {
 char *sm_arena_printf(sm_arena *a, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = sm_vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
     char *p = n < 0 ? NULL : sm_arena_alloc(a, (size_t)n + 1);
     if (!p)
         return NULL;
     va_start(ap, fmt);
-    vsnprintf(p, (size_t)n + 1, fmt, ap);
+    sm_vsnprintf(p, (size_t)n + 1, fmt, ap);
     va_end(ap);
     return p;
 }

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/log_int.h"
 #include "base/mem.h"
+#include "base/number.h"
 
 enum { FIRST_US = 1000000, EVERY_US = 100000, MAX_WIDTH = 256 };
 
@@ -53,8 +54,8 @@ static void draw(const sm_progress *p, int64_t now) {
     if (p->total) {
         double fraction = SM_MIN(done / total, 1.0);
         long left = rate > 0 && total > done ? (long)((total - done) / rate + 0.5) : 0;
-        snprintf(right, sizeof right, " %3d%%  %.*f/%.*f %s  %.*f %s/s  %ld:%02ld left", (int)(fraction * 100), digits,
-                 d, digits, all, unit, rate < 10 ? 1 : digits, r, rate_unit, left / 60, left % 60);
+        sm_snprintf(right, sizeof right, " %3d%%  %.*f/%.*f %s  %.*f %s/s  %ld:%02ld left", (int)(fraction * 100),
+                    digits, d, digits, all, unit, rate < 10 ? 1 : digits, r, rate_unit, left / 60, left % 60);
         n = snprintf(line, sizeof line, "\r\033[K%.60s  ", p->what);
         int room = width - (n - 4) - (int)strlen(right) - 2;
         if (room >= 8) {
@@ -65,7 +66,7 @@ static void draw(const sm_progress *p, int64_t now) {
             line[n++] = ']';
         }
     } else {
-        snprintf(right, sizeof right, "%.*f %s  %.*f %s/s", digits, d, unit, rate < 10 ? 1 : digits, r, rate_unit);
+        sm_snprintf(right, sizeof right, "%.*f %s  %.*f %s/s", digits, d, unit, rate < 10 ? 1 : digits, r, rate_unit);
         n = snprintf(line, sizeof line, "\r\033[K%.60s  ", p->what);
     }
     n += snprintf(line + n, sizeof line - (size_t)n, "%s", right);

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/number.h"
+
 /* Room for n more bytes and the terminator. */
 static bool reserve(sm_str *s, size_t n) {
     size_t want;
@@ -68,14 +70,14 @@ void sm_str_addc(sm_str *s, char c) {
 void sm_str_addf(sm_str *s, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = sm_vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
     if (n < 0)
         s->failed = true;
     if (n < 0 || !reserve(s, (size_t)n))
         return;
     va_start(ap, fmt);
-    vsnprintf(s->p + s->n, (size_t)n + 1, fmt, ap);
+    sm_vsnprintf(s->p + s->n, (size_t)n + 1, fmt, ap);
     va_end(ap);
     s->n += (size_t)n;
 }

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/files.h"
+#include "base/number.h"
 #include "format/gguf.h"
 #include "format/gguf_int.h"
 
@@ -81,7 +82,7 @@ static sm_status bad(reader *r, sm_status code, size_t at, const char *fmt, ...)
     char msg[384];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(msg, sizeof msg, fmt, ap);
+    sm_vsnprintf(msg, sizeof msg, fmt, ap);
     va_end(ap);
     if (r->name.p == NULL)
         return SM_FAIL(r->err, code, "%s: %s at offset %zu: %s", r->path, r->what, at, msg);

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "format/mlpackage_int.h"
 
 typedef struct func_writer {
@@ -373,7 +374,7 @@ static const char *default_const(func_writer *fw, const char *key, const char *l
 /* Floats take the type of x, or fp32 where the op lets them: 1e-12 is nothing in fp16. */
 static const char *default_float(func_writer *fw, const sm_node *n, const sm_slot *s, const char *key,
                                  const char *label) {
-    float f = strtof(s->def, NULL);
+    float f = sm_strtof(s->def, NULL);
     sm_dtype t = n->in[0] != NULL ? n->in[0]->type.dtype : SM_FP32;
     uint16_t h = sm_f32_to_f16(f);
     int32_t i = (int32_t)f;
@@ -497,7 +498,7 @@ static bool is_default(const sm_node *n, const sm_slot *s) {
         return sm_arg_bool(n, s->name, &b) && b == (strcmp(s->def, "true") == 0);
     if (s->kind == 's')
         return sm_arg_str(n, s->name, &t) && sm_sv_is(t, s->def);
-    return s->kind == 'f' && sm_arg_float(n, s->name, &f) && f == strtod(s->def, NULL);
+    return s->kind == 'f' && sm_arg_float(n, s->name, &f) && f == sm_strtod(s->def, NULL);
 }
 
 /* ------------------------------------------------------------------ nodes */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "graph/graph_int.h"
 
 static int slot_of(const sm_node *n, const char *slot) {
@@ -86,7 +87,7 @@ bool sm_arg_float(const sm_node *n, const char *slot, double *out) {
     const char *def = default_of(n, slot);
     if (def == NULL)
         return sm_value_float(sm_arg(n, slot), out);
-    *out = strtod(def, NULL);
+    *out = sm_strtod(def, NULL);
     return true;
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/str.h"
 #include "graph/infer.h"
 
@@ -25,7 +26,7 @@ sm_status sm_inf_bad(sm_inf *c, const char *slot, const sm_value *v, const char 
     char what[384], type[256];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(what, sizeof what, fmt, ap);
+    sm_vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
     if (v == NULL)
         return SM_FAIL(c->err, SM_BADINPUT, "%s: %s", slot, what);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/str.h"
 #include "graph/text_int.h"
 #include "tensor/transcode.h"
@@ -55,7 +56,7 @@ sm_status sm_text_elem(sm_lex *l, sm_dtype t, void *out, uint64_t i) {
         ((uint8_t *)out)[i] = sm_lex_word(l, "true");
     } else if (sm_is_float(t)) {
         SM_TRY(number_text(l, buf, sizeof buf));
-        double d = strtod(buf, &end);
+        double d = sm_strtod(buf, &end);
         if (*end != 0 || end == buf)
             return sm_lex_wanted(l, "a number");
         put_float(t, out, i, d);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "graph/text_int.h"
 
 typedef struct printer {
@@ -154,13 +155,13 @@ static void put_float(printer *p, sm_dtype t, double v) {
         return;
     }
     if (p->o.mil) {
-        snprintf(buf, sizeof buf, "%a", v);
+        sm_snprintf(buf, sizeof buf, "%a", v);
         put(p, buf);
         return;
     }
     for (int digits = 1; digits <= 17; digits++) {
-        snprintf(buf, sizeof buf, "%.*g", digits, v);
-        if (sm_text_round(t, strtod(buf, NULL)) == v)
+        sm_snprintf(buf, sizeof buf, "%.*g", digits, v);
+        if (sm_text_round(t, sm_strtod(buf, NULL)) == v)
             break;
     }
     put(p, buf);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "job/doctor_int.h"
 
 static doc_check *add(sm_doctor_report *d, const char *name, bool warn, const char *fmt, ...) SM_PRINTF(4, 5);
@@ -14,7 +15,7 @@ static doc_check *add(sm_doctor_report *d, const char *name, bool warn, const ch
     va_list ap;
     *c = (doc_check){.name = name, .warn = warn};
     va_start(ap, fmt);
-    vsnprintf(c->says, sizeof c->says, fmt, ap);
+    sm_vsnprintf(c->says, sizeof c->says, fmt, ap);
     va_end(ap);
     return c;
 }
@@ -26,7 +27,7 @@ static void advise(doc_check *c, const char *fmt, ...) {
     if (!c->warn)
         return;
     va_start(ap, fmt);
-    vsnprintf(c->advice, sizeof c->advice, fmt, ap);
+    sm_vsnprintf(c->advice, sizeof c->advice, fmt, ap);
     va_end(ap);
 }
 

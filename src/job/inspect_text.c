@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "job/inspect_int.h"
 
 enum { LABEL = 20 };
@@ -25,7 +26,7 @@ static void count_text(double v, char text[24]) {
     size_t k = 0;
     for (; v >= 1000.0 && k + 1 < SM_ARRAY_LEN(unit); k++)
         v /= 1000.0;
-    snprintf(text, 24, k == 0 ? "%.0f%s" : "%.1f%s", v, unit[k]);
+    sm_snprintf(text, 24, k == 0 ? "%.0f%s" : "%.1f%s", v, unit[k]);
 }
 
 /* "268.1 M" */

@@ -11,6 +11,7 @@
 
 #include "backend/backend.h"
 #include "base/files.h"
+#include "base/number.h"
 #include "format/gguf.h"
 #include "pass/pass.h"
 
@@ -143,7 +144,7 @@ static double config_number(const char *json, const char *key) {
     char quoted[32];
     snprintf(quoted, sizeof quoted, "\"%s\":", key);
     const char *p = json ? strstr(json, quoted) : NULL;
-    return p ? strtod(p + strlen(quoted), NULL) : -1.0;
+    return p ? sm_strtod(p + strlen(quoted), NULL) : -1.0;
 }
 
 static void package_facts(sm_loaded *l) {

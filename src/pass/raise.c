@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/number.h"
+
 static const sm_meaning no_meaning = {.kind = M_NONE};
 
 const sm_meaning *sm_raise_arg(sm_raise *z, const sm_node *n, const char *slot) {
@@ -310,7 +312,7 @@ void sm_raise_fail(sm_raise *z, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
     if (z->info->ok)
-        vsnprintf(z->info->why, sizeof z->info->why, fmt, ap);
+        sm_vsnprintf(z->info->why, sizeof z->info->why, fmt, ap);
     va_end(ap);
     z->info->ok = false;
 }

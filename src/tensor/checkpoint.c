@@ -11,6 +11,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/number.h"
+
 sm_status sm_checkpoint_new(sm_dialect dialect, const char *path, sm_checkpoint **out, sm_err *err) {
     sm_checkpoint *c = sm_alloc(sizeof *c);
     *out = NULL;
@@ -88,7 +90,7 @@ static sm_status wrong_type(const sm_checkpoint *c, const sm_meta *m, const char
     if (m->type == SM_META_INT || m->type == SM_META_BOOL)
         snprintf(value, sizeof value, " (%" PRId64 ")", m->u.i);
     else if (m->type == SM_META_FLOAT)
-        snprintf(value, sizeof value, " (%g)", m->u.f);
+        sm_snprintf(value, sizeof value, " (%g)", m->u.f);
     else if (m->type == SM_META_STR)
         snprintf(value, sizeof value, " (%s)", sm_quote(m->u.s.p, m->u.s.n));
     else

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/str.h"
 #include "tensor/enc_int.h"
 
@@ -30,7 +31,7 @@ static void put(text_out *o, const char *fmt, ...) SM_PRINTF(2, 3);
 static void put(text_out *o, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(o->n < o->cap ? o->p + o->n : NULL, o->n < o->cap ? o->cap - o->n : 0, fmt, ap);
+    int n = sm_vsnprintf(o->n < o->cap ? o->p + o->n : NULL, o->n < o->cap ? o->cap - o->n : 0, fmt, ap);
     va_end(ap);
     o->n += n > 0 ? (size_t)n : 0;
 }

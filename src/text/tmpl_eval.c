@@ -15,6 +15,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/number.h"
+
 /* ---- limits -------------------------------------------------------------------------------------------------- */
 
 enum { BYTES_PER_STEP = 64 };
@@ -23,7 +25,7 @@ sm_status tmpl_fail(run *r, sm_status code, const char *fmt, ...) {
     char what[640];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(what, sizeof what, fmt, ap);
+    sm_vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
     return SM_FAIL(r->err, code, "chat template, line %d: %s", r->line, what);
 }

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "base/number.h"
+
 static bool given_true(const val *v) {
     return v != NULL && val_true(*v);
 }
@@ -332,7 +334,7 @@ static bool read_float(sm_sv s, double *out) {
     char z[400], *end;
     if (!number_text(s, z, sizeof z) || strpbrk(z, "xXpP(") != NULL)
         return false;
-    *out = strtod(z, &end);
+    *out = sm_strtod(z, &end);
     return *end == '\0';
 }
 
@@ -420,8 +422,8 @@ static double round_near(double f, int64_t digits) {
     if (!isfinite(f) || digits > 300)
         return f;
     if (digits >= 0) {
-        snprintf(z, sizeof z, "%.*f", (int)SM_MIN(digits, 60), f);
-        return strlen(z) < sizeof z - 1 ? strtod(z, NULL) : f;
+        sm_snprintf(z, sizeof z, "%.*f", (int)SM_MIN(digits, 60), f);
+        return strlen(z) < sizeof z - 1 ? sm_strtod(z, NULL) : f;
     }
     double unit = pow(10, (double)-SM_MAX(digits, -400));
     return isinf(unit) ? 0 : nearbyint(f / unit) * unit;

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
+
 enum { MAX_PRECISION = 5000 };
 
 /* The shortest digits that read back as f, in Python's form. */
@@ -22,11 +24,11 @@ void tmpl_put_float(double f, sm_str *out) {
     }
     int digits = 1;
     for (; digits < 17; digits++) {
-        snprintf(z, sizeof z, "%.*e", digits - 1, f);
-        if (strtod(z, NULL) == f)
+        sm_snprintf(z, sizeof z, "%.*e", digits - 1, f);
+        if (sm_strtod(z, NULL) == f)
             break;
     }
-    snprintf(z, sizeof z, "%.*e", digits - 1, f);
+    sm_snprintf(z, sizeof z, "%.*e", digits - 1, f);
     int exponent = atoi(strchr(z, 'e') + 1);
     if (exponent < -4 || exponent >= 16) {
         snprintf(mantissa, sizeof mantissa, "%.*s", (int)(strchr(z, 'e') - z), z);
@@ -148,7 +150,7 @@ static sm_status put_double(run *r, const spec *s, double f, sm_str *out) {
         if (!s->type) {
             char digits[64];
             precision = SM_MAX(precision, 1);
-            snprintf(digits, sizeof digits, "%.*e", SM_MIN(precision, 40) - 1, f);
+            sm_snprintf(digits, sizeof digits, "%.*e", SM_MIN(precision, 40) - 1, f);
             int exponent = atoi(strchr(digits, 'e') + 1);
             if (exponent == precision - 1 && exponent >= 0 && f != 0) {
                 sm_str_addf(&z, "%.*e", precision - 1, f);

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
+
 sm_status parse_fail(const parser *p, const char *wanted) {
     const tok *t = p->at;
     if (t->kind == TOK_END)
@@ -160,7 +162,7 @@ static sm_status number(parser *p, node **out) {
                : z[1] == 'b' || z[1] == 'B' ? 2
                                             : 10;
     val v = p->at->kind == TOK_INT ? val_int(strtoll(base == 10 || base == 16 ? z : z + 2, NULL, base))
-                                   : val_float(strtod(z, NULL));
+                                   : val_float(sm_strtod(z, NULL));
     if (errno == ERANGE && p->at->kind == TOK_FLOAT)
         errno = 0; /* infinite, or rounded to nothing */
     if (errno != 0)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "backend/ref/ref_int.h"
+#include "base/number.h"
 
 const ref_val *ref_in(const ref_call *c, const char *slot) {
     int i = sm_op_slot(c->node->op, slot);
@@ -42,7 +43,7 @@ int64_t ref_int(const ref_call *c, const char *slot) {
 double ref_num(const ref_call *c, const char *slot) {
     const ref_val *v = ref_in(c, slot);
     if (v == NULL)
-        return strtod(default_text(c, slot), NULL);
+        return sm_strtod(default_text(c, slot), NULL);
     return v->n == 0 ? 0 : ref_elem(v, 0);
 }
 
