@@ -366,14 +366,13 @@ sm_status val_push(run *r, val_list *l, val v);
 sm_status val_push_pair(run *r, val_list *l, val a, val b); /* a tuple */
 sm_status val_put(run *r, val_dict *d, val key, val v);     /* fails for keys that Python cannot hash */
 const val *val_get(run *r, const val_dict *d, val key);     /* NULL when absent */
-const val *val_get_z(const val_dict *d, sm_sv key);
 sm_status val_hashable(run *r, val v);
 bool val_true(val v);
 bool val_equal(run *r, val a, val b);
-bool val_same(val a, val b); /* Python's `is` */
-bool val_is_number(val v);   /* bool, int, float */
-bool val_is_int(val v);      /* bool, int */
-int64_t val_as_int(val v);   /* of those */
+bool val_same(run *r, val a, val b); /* Python's `is` */
+bool val_is_number(val v);           /* bool, int, float */
+bool val_is_int(val v);              /* bool, int */
+int64_t val_as_int(val v);           /* of those */
 double val_number(val v);
 bool val_is_seq(val v);      /* list or tuple */
 bool val_is_listed(val v);   /* anything that is kept as a list */

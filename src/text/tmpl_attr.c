@@ -100,7 +100,7 @@ static sm_status own_attr(run *r, val a, sm_sv name, val *out) {
     case VAL_MACRO:
         return macro_attr(r, a.u.macro, name, out);
     case VAL_NAMESPACE: {
-        const val *v = val_get_z(a.u.dict, name);
+        const val *v = val_get(r, a.u.dict, val_view(name));
         *out = v != NULL ? *v : *out;
         return SM_OK;
     }
@@ -224,8 +224,11 @@ sm_status tmpl_slice(run *r, val a, const val *from, const val *to, const val *s
     SM_TRY(val_list_new(r, a.kind == VAL_STR ? VAL_LIST : a.kind, &list));
     if (a.kind == VAL_RANGE) {
         const int64_t *was = a.u.list->bounds;
-        const int64_t bounds_of[3] = {was[0] + i * was[2], was[0] + end * was[2], was[2] * by};
-        memcpy(list.u.list->bounds, bounds_of, sizeof bounds_of);
+        const int64_t factors[3][2] = {{i, was[2]}, {end, was[2]}, {by, was[2]}};
+        for (int k = 0; k < 3; k++)
+            if (__builtin_mul_overflow(factors[k][0], factors[k][1], &list.u.list->bounds[k]) ||
+                (k < 2 && __builtin_add_overflow(list.u.list->bounds[k], was[0], &list.u.list->bounds[k])))
+                return tmpl_fail(r, SM_UNSUPPORTED, "integer of more than 64 bits");
     }
     for (; by > 0 ? i < end : i > end; i += by) {
         SM_TRY(val_push(r, list.u.list, items->v[i]));

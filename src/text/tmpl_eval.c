@@ -93,9 +93,9 @@ sm_status tmpl_scope_new(run *r, scope *outer, scope **out) {
     return SM_OK;
 }
 
-static void lookup(const run *r, sm_sv name, val *out) {
+static void lookup(run *r, sm_sv name, val *out) {
     for (const scope *s = r->top; s != NULL; s = s->outer) {
-        const val *v = val_get_z(&s->vars, name);
+        const val *v = val_get(r, &s->vars, val_view(name));
         if (v != NULL) {
             *out = *v;
             return;

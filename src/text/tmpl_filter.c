@@ -429,6 +429,22 @@ static double round_near(double f, int64_t digits) {
     return isinf(unit) ? 0 : nearbyint(f / unit) * unit;
 }
 
+/* Exact, which the way over a double is not. */
+static sm_status round_int(run *r, int64_t v, int64_t digits, val *out) {
+    int64_t unit = 1, rounded = 0;
+    for (; digits < 0 && unit <= INT64_MAX / 10; digits++)
+        unit *= 10;
+    int64_t rest = v % unit, down = v / unit - (rest < 0), half = unit / 2;
+    rest += rest < 0 ? unit : 0;
+    bool up = rest > half || (rest == half && unit > 1 && down % 2 != 0);
+    bool over = digits == 0 ? __builtin_mul_overflow(down + up, unit, &rounded)
+                            : digits == -1 && (v > 5 * unit || v < -5 * unit); /* else less than half of 10 * unit */
+    if (over)
+        return tmpl_fail(r, SM_UNSUPPORTED, "integer of more than 64 bits");
+    *out = val_int(rounded);
+    return SM_OK;
+}
+
 /* precision?, method? */
 static sm_status filter_round(filter_call *c, val *out) {
     sm_sv method = SM_SV("common");
@@ -445,8 +461,7 @@ static sm_status filter_round(filter_call *c, val *out) {
         if (c->in.kind == VAL_FLOAT)
             *out = val_float(round_near(c->in.u.f, digits));
         else
-            *out = digits >= 0 ? val_int(val_as_int(c->in))
-                               : val_int((int64_t)round_near((double)val_as_int(c->in), digits));
+            return round_int(c->r, val_as_int(c->in), SM_MIN(digits, 0), out);
         return SM_OK;
     }
     double unit = pow(10, (double)digits), f = val_number(c->in) * unit;

@@ -238,7 +238,7 @@ static sm_status in_list(run *r, val item, val in, bool *out) {
     val_list *l = in.u.list;
     size_t i = in.kind == VAL_GEN ? l->at : 0;
     for (; i < l->n && !*out; i++)
-        *out = val_same(l->v[i], item) || val_equal(r, l->v[i], item);
+        *out = val_same(r, l->v[i], item) || val_equal(r, l->v[i], item);
     if (in.kind == VAL_GEN) /* looking uses it up */
         l->at = i;
     return tmpl_check(r);

@@ -33,14 +33,22 @@ static sm_status str_strip(str_call *c, val *out) {
     bool given = c->slot[0] != NULL && c->slot[0]->kind != VAL_NONE;
     if (given)
         SM_TRY(want_str(c, c->slot[0], &chars));
+    if (given && chars.n > 64) /* each character of the text may be looked for among all of these */
+        tmpl_charge(c->r, c->s.n * (chars.n / 64));
+    SM_TRY(tmpl_check(c->r));
     *out = val_view(val_strip(c->s, given ? &chars : NULL, c->name.p[0] != 'r', c->name.p[0] != 'l'));
     return SM_OK;
 }
 
-static size_t last_of(sm_sv s, sm_sv what) {
-    for (size_t i = s.n + 1 - SM_MIN(what.n, s.n); i-- > 0;)
-        if (s.n - i >= what.n && memcmp(s.p + i, what.p, what.n) == 0)
+/* Charged, for a long text may nearly be found at each of many places. */
+static size_t last_of(str_call *c, sm_sv s, sm_sv what) {
+    for (size_t i = s.n + 1 - SM_MIN(what.n, s.n); i-- > 0 && !tmpl_spent(c->r);) {
+        if (what.n > 0 && (s.n - i < what.n || s.p[i] != what.p[0]))
+            continue;
+        tmpl_charge(c->r, what.n);
+        if (what.n == 0 || memcmp(s.p + i, what.p, what.n) == 0)
             return i;
+    }
     return SIZE_MAX;
 }
 
@@ -71,7 +79,7 @@ static sm_status split_at(str_call *c, sm_sv by, int64_t most, bool right, val_l
     sm_sv s = c->s;
     while (most-- != 0) {
         const char *p = right ? NULL : memmem(s.p, s.n, by.p, by.n);
-        size_t at = right ? last_of(s, by) : p != NULL ? (size_t)(p - s.p) : SIZE_MAX;
+        size_t at = right ? last_of(c, s, by) : p != NULL ? (size_t)(p - s.p) : SIZE_MAX;
         if (at == SIZE_MAX)
             break;
         SM_TRY(val_push(c->r, l, val_view(right ? (sm_sv){s.p + at + by.n, s.n - at - by.n} : (sm_sv){s.p, at})));
@@ -140,7 +148,7 @@ static sm_status str_partition(str_call *c, val *out) {
     if (by.n == 0)
         return tmpl_fail(c->r, SM_BADINPUT, "%.*s: empty separator", (int)c->name.n, c->name.p);
     const char *p = memmem(s.p, s.n, by.p, by.n);
-    size_t at = right ? last_of(s, by) : p != NULL ? (size_t)(p - s.p) : SIZE_MAX;
+    size_t at = right ? last_of(c, s, by) : p != NULL ? (size_t)(p - s.p) : SIZE_MAX;
     val whole = val_view(s), empty = val_view(SM_SV(""));
     SM_TRY(val_list_new(c->r, VAL_TUPLE, out));
     bool found = at != SIZE_MAX;
@@ -191,7 +199,9 @@ static sm_status str_affix(str_call *c, val *out) {
     size_t n = what->kind == VAL_TUPLE ? what->u.list->n : 1;
     for (size_t i = 0; i < n && !yes; i++) {
         SM_TRY(want_str(c, what->kind == VAL_TUPLE ? &what->u.list->v[i] : what, &affix));
+        tmpl_charge(c->r, SM_MIN(affix.n, s.n));
         yes = !past && has_affix(s, affix, end);
+        SM_TRY(tmpl_check(c->r));
     }
     *out = val_bool(yes);
     return SM_OK;
@@ -216,7 +226,7 @@ static sm_status str_find(str_call *c, val *out) {
     SM_TRY(want_str(c, c->slot[0], &what));
     SM_TRY(cut(c, c->slot[1], c->slot[2], &s, &skipped, &past));
     const char *p = what.n > 0 && !right ? memmem(s.p, s.n, what.p, what.n) : s.p;
-    at = past ? SIZE_MAX : right ? last_of(s, what) : what.n == 0 ? 0 : p != NULL ? (size_t)(p - s.p) : SIZE_MAX;
+    at = past ? SIZE_MAX : right ? last_of(c, s, what) : what.n == 0 ? 0 : p != NULL ? (size_t)(p - s.p) : SIZE_MAX;
     *out = val_int(at == SIZE_MAX ? -1 : (int64_t)(skipped + val_str_len((sm_sv){s.p, at})));
     if (at == SIZE_MAX && sm_sv_is((sm_sv){c->name.p + right, c->name.n - right}, "index"))
         return tmpl_fail(c->r, SM_BADINPUT, "%.*s: not in the string", (int)c->name.n, c->name.p);
@@ -321,7 +331,7 @@ static sm_status str_expandtabs(str_call *c, val *out) {
     SM_TRY(tmpl_int_arg(c->r, c->name, c->slot[0], 8, &size));
     if (size > 1000)
         return tmpl_fail(c->r, SM_RESOURCE, "expandtabs: too wide");
-    for (size_t i = 0; i < c->s.n;) {
+    for (size_t i = 0; i < c->s.n && tmpl_room(c->r, &text);) {
         size_t at = i;
         uint32_t cp = val_char(c->s, &i);
         if (cp != '\t') {
@@ -383,20 +393,16 @@ static bool is_cased(uint32_t cp) {
     return c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LT;
 }
 
-/* The small letter of the character before `next`; a sigma that ends a word has a form of its own. */
-static void put_lower(sm_sv s, size_t at, size_t next, uint32_t cp, sm_str *out) {
+/* The small letter of the character before `next`; a sigma that ends a word has a form of its own.  after_cased: the
+ * character before it is a letter with case. */
+static void put_lower(sm_sv s, bool after_cased, size_t next, uint32_t cp, sm_str *out) {
     if (cp == 0x130) {
         sm_str_adds(out, "i\u0307");
         return;
     }
     if (cp == 0x3a3) {
-        bool before = false;
-        for (size_t i = 0, k; i < at; i = k) {
-            k = i;
-            before = is_cased(val_char(s, &k));
-        }
-        bool after = next < s.n && is_cased(val_char(s, &next));
-        put_cp(before && !after ? 0x3c2 : 0x3c3, out);
+        bool before_cased = next < s.n && is_cased(val_char(s, &next));
+        put_cp(after_cased && !before_cased ? 0x3c2 : 0x3c3, out);
         return;
     }
     put_cp((uint32_t)utf8proc_tolower((utf8proc_int32_t)cp), out);
@@ -406,20 +412,21 @@ static void put_lower(sm_sv s, size_t at, size_t next, uint32_t cp, sm_str *out)
 static sm_status str_case(str_call *c, val *out) {
     sm_str text = SM_STR_INIT;
     char kind = c->name.p[0] == 'c' && c->name.p[2] == 's' ? 'f' : c->name.p[0];
-    bool inside = false;
+    bool inside = false, after_cased;
     tmpl_charge(c->r, c->s.n * 4);
     for (size_t i = 0; i < c->s.n;) {
         size_t at = i;
         uint32_t cp = val_char(c->s, &i);
         utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)cp);
         bool first = kind == 'c' ? at == 0 : kind == 't' && !inside;
+        after_cased = inside;
         inside = is_cased(cp);
         if (kind == 'u' || (kind == 's' && k == UTF8PROC_CATEGORY_LL) || first)
             put_upper(cp, first, &text);
         else if (kind == 'f' && cp == 0xdf)
             sm_str_adds(&text, "ss");
         else if (kind != 's' || k == UTF8PROC_CATEGORY_LU || k == UTF8PROC_CATEGORY_LT)
-            put_lower(c->s, at, i, cp, &text);
+            put_lower(c->s, after_cased, i, cp, &text);
         else
             put_cp(cp, &text);
     }

@@ -59,10 +59,9 @@ static sm_status test_operator(run *r, sm_sv name, val in, const val *arg, bool 
 }
 
 static sm_status test_same(run *r, sm_sv name, val in, const val *arg, bool *out) {
-    (void)r;
     (void)name;
-    *out = val_same(in, *arg);
-    return SM_OK;
+    *out = val_same(r, in, *arg);
+    return tmpl_check(r);
 }
 
 static sm_status test_number(run *r, sm_sv name, val in, const val *arg, bool *out) {

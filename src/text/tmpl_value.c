@@ -143,12 +143,20 @@ static sm_status append_entry(run *r, val_dict *d, val key, val v) {
     return SM_OK;
 }
 
+/* Of the same length: memcmp may go through all of it. */
+static bool same_text(run *r, sm_sv a, sm_sv b) {
+    if (a.n != b.n)
+        return false;
+    tmpl_charge(r, a.n);
+    return sm_sv_eq(a, b);
+}
+
 static size_t find(run *r, const val_dict *d, val key) {
     size_t i = 0;
     if (key.kind == VAL_STR) { /* nearly always */
         tmpl_charge(r, d->n * 4);
         for (; i < d->n; i++)
-            if (d->keys[i].kind == VAL_STR && sm_sv_eq(d->keys[i].u.s, key.u.s))
+            if (d->keys[i].kind == VAL_STR && same_text(r, d->keys[i].u.s, key.u.s))
                 break;
         return i;
     }
@@ -170,13 +178,6 @@ sm_status val_put(run *r, val_dict *d, val key, val v) {
 const val *val_get(run *r, const val_dict *d, val key) {
     size_t i = find(r, d, key);
     return i < d->n ? &d->values[i] : NULL;
-}
-
-const val *val_get_z(const val_dict *d, sm_sv key) {
-    for (size_t i = 0; i < d->n; i++)
-        if (d->keys[i].kind == VAL_STR && sm_sv_eq(d->keys[i].u.s, key))
-            return &d->values[i];
-    return NULL;
 }
 
 /* ---- questions ----------------------------------------------------------------------------------------------- */
@@ -288,7 +289,7 @@ static bool same_kind_equal(run *r, val a, val b) {
         return true;
     case VAL_STR:
     case VAL_FUNCTION:
-        return sm_sv_eq(a.u.s, b.u.s);
+        return same_text(r, a.u.s, b.u.s);
     case VAL_LIST:
     case VAL_TUPLE:
     case VAL_RANGE:
@@ -298,7 +299,7 @@ static bool same_kind_equal(run *r, val a, val b) {
     case VAL_DICT:
         return dict_equal(r, a.u.dict, b.u.dict);
     default:
-        return val_same(a, b);
+        return val_same(r, a, b);
     }
 }
 
@@ -323,7 +324,7 @@ bool val_equal(run *r, val a, val b) {
     return yes;
 }
 
-bool val_same(val a, val b) {
+bool val_same(run *r, val a, val b) {
     if (a.kind != b.kind)
         return false;
     switch (a.kind) {
@@ -337,7 +338,7 @@ bool val_same(val a, val b) {
         return a.u.f == b.u.f;
     case VAL_STR:
     case VAL_FUNCTION:
-        return sm_sv_eq(a.u.s, b.u.s);
+        return same_text(r, a.u.s, b.u.s);
     case VAL_UNDEFINED:
         return false;
     case VAL_DICT:

@@ -105,6 +105,44 @@ static void limits_hold(void **state) {
     sm_str_free(&s);
 }
 
+/* What one node makes the engine do counts too: each of these would run for minutes, or fill the memory. */
+static void work_inside_a_node_is_limited(void **state) {
+    (void)state;
+    check_fails("{{ ('\\t' * 8000000).expandtabs(1000) }}", SM_RESOURCE, "values");
+    check_fails("{{ ('a' * 8000000).rfind('a' * 4000000 ~ 'b') }}", SM_RESOURCE, "steps");
+    check_fails("{{ ('a' * 8000000).strip('b' * 8000000 ~ 'a') }}", SM_RESOURCE, "steps");
+    check_fails("{% set x = 'a' * 8000000 %}{{ x.startswith((x ~ 'b', x ~ 'c', x ~ 'd') * 10000) }}", SM_RESOURCE,
+                "steps");
+    check_fails("{% set x = 'a' * 8000000 %}{% set y = 'a' * 8000000 %}"
+                "{% for i in range(100000) %}{% if x != y %}{% endif %}{% endfor %}",
+                SM_RESOURCE, "steps");
+    check_fails("{% set x = 'a' * 8000000 %}{% set y = 'a' * 8000000 %}"
+                "{% for i in range(100000) %}{% if x is sameas y %}{% endif %}{% endfor %}",
+                SM_RESOURCE, "steps");
+    check_fails("{% set x = {'a' * 8000000: 1} %}{% set y = 'a' * 8000000 %}"
+                "{% for i in range(100000) %}{% if x[y] %}{% endif %}{% endfor %}",
+                SM_RESOURCE, "steps");
+    sm_str s = SM_STR_INIT;
+    for (int i = 0; i < 20000; i++)
+        sm_str_addf(&s, "{%% set v%d = 0 %%}", i);
+    sm_str_adds(&s, "{% for i in range(100000) %}{{ v19999 }}{{ v19999 }}{{ v19999 }}{{ v19999 }}{% endfor %}");
+    check_fails(sm_str_z(&s), SM_RESOURCE, "steps");
+    sm_str_clear(&s);
+    check("{{ ('\u03a3' * 400000) | lower | length }}{{ 'A\u03a3 \u03a3A' | lower }}", "{}", "400000a\u03c2 \u03c3a");
+    sm_str_free(&s);
+}
+
+static void integers_are_exact_or_refused(void **state) {
+    (void)state;
+    check("{{ 9007199254740993 | round(-1) }} {{ 25 | round(-1) }} {{ 35 | round(-1) }} {{ -25 | round(-1) }} "
+          "{{ 5000000000000000000 | round(-19) }} {{ 7 | round(-400) }} {{ 12 | round(3) }} {{ -1 | round(-18) }}",
+          "{}", "9007199254740990 20 40 -20 0 0 12 0");
+    check_fails("{{ 9223372036854775807 | round(-1) }}", SM_UNSUPPORTED, "64 bits");
+    check_fails("{{ 9223372036854775807 | round(-19) }}", SM_UNSUPPORTED, "64 bits");
+    check("{{ range(0, 10, 3)[1:3] }}", "{}", "range(3, 9, 3)");
+    check_fails("{{ range(0, 9223372036854775807, 9223372036854775806)[0:2] }}", SM_UNSUPPORTED, "64 bits");
+}
+
 static bool render_chat(void *ctx) {
     sm_str s = SM_STR_INIT;
     sm_err err = {0};
@@ -134,9 +172,14 @@ static void out_of_memory_is_an_error(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_chat_is_rendered),        cmocka_unit_test(white_space_goes_by_the_signs),
-        cmocka_unit_test(loops_do_not_leak),         cmocka_unit_test(macros_see_what_is_around_them),
-        cmocka_unit_test(errors_name_the_line),      cmocka_unit_test(limits_hold),
+        cmocka_unit_test(a_chat_is_rendered),
+        cmocka_unit_test(white_space_goes_by_the_signs),
+        cmocka_unit_test(loops_do_not_leak),
+        cmocka_unit_test(macros_see_what_is_around_them),
+        cmocka_unit_test(errors_name_the_line),
+        cmocka_unit_test(limits_hold),
+        cmocka_unit_test(work_inside_a_node_is_limited),
+        cmocka_unit_test(integers_are_exact_or_refused),
         cmocka_unit_test(out_of_memory_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
