@@ -300,7 +300,10 @@ static sm_status split_white(encoding *e, sm_sv text) {
     for (size_t i = 0; i <= text.n;) {
         uint32_t c = ' ';
         char utf8[4];
-        i += i < text.n ? (size_t)sm_utf8_decode(text.p + i, text.n - i, &c) : 1;
+        int len = i < text.n ? sm_utf8_decode(text.p + i, text.n - i, &c) : 1;
+        if (len == 0) /* a special token that is part of a character was cut out */
+            c = 0xfffd;
+        i += (size_t)SM_MAX(len, 1);
         if (!text_is_white(c)) {
             c = e->t->lower_case ? (uint32_t)utf8proc_tolower((utf8proc_int32_t)c) : c;
             sm_str_add(&e->buf, utf8, (size_t)sm_utf8_encode(c, utf8));

@@ -437,6 +437,33 @@ static bool all_of_it(void *ctx) {
     return st == SM_OK;
 }
 
+/* A vocabulary may have a special token that is half a character: what is left of the other half is cut all the same. */
+static void special_tokens_may_cut_characters(void **state) {
+    static const char *const models[] = {"gpt2", "whitespace", "hybriddna", "bert", "t5", "rwkv", "plamo2", "llama"};
+    (void)state;
+    for (size_t i = 0; i < SM_ARRAY_LEN(models); i++) {
+        small_vocab v;
+        sm_tokenizer *t;
+        sm_ids ids = {0};
+        sm_err err = {0};
+        bool bpe = i < 3, other = i >= 3 && i < 7;
+        sm_checkpoint *c = other ? small_checkpoint_of(&v, models[i]) : small_checkpoint(&v, bpe ? "smollm" : NULL);
+        if (!other)
+            v.meta[0].u.s = sm_sv_of(models[i]);
+        v.tokens[4] = SM_SV("\xc3");
+        assert_int_equal(sm_checkpoint_index(c, NULL), SM_OK);
+        assert_int_equal(sm_tokenizer_new(c, &t, &err), SM_OK);
+        assert_int_equal(sm_tokenizer_encode(t, SM_SV("a \xc3\xa9 b"), SM_ENC_SPECIAL, &ids, &err), SM_OK);
+        bool there = false;
+        for (size_t k = 0; k < ids.n; k++)
+            there = there || ids.v[k] == 4;
+        assert_true(there);
+        sm_ids_free(&ids);
+        sm_tokenizer_free(&t);
+        sm_checkpoint_free(&c);
+    }
+}
+
 static void out_of_memory_is_an_error(void **state) {
     static const char *const pres[] = {"smollm", "gemma4", NULL, "bert", "t5", "rwkv", "plamo2"};
     (void)state;
@@ -471,6 +498,7 @@ int main(void) {
         cmocka_unit_test(unknown_kinds_are_refused_by_name),
         cmocka_unit_test(malformed_vocabularies_are_refused),
         cmocka_unit_test(tokens_may_swallow_white_space),
+        cmocka_unit_test(special_tokens_may_cut_characters),
         cmocka_unit_test(out_of_memory_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
