@@ -149,7 +149,7 @@ smelt_status smelt_chat_prompt(const smelt_model *m, const smelt_message *messag
     json_t *list = json_array(), *request = json_pack("{s:o}", "messages", list);
     sm_status st;
     *text = NULL;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; request && i < n; i++) /* the list is the request's */
         json_array_append_new(list, json_pack("{s:s, s:s}", "role", messages[i].role, "content", messages[i].content));
     if (!request || json_array_size(list) != n)
         st = SM_FAIL(&e, SM_BADINPUT, "the messages are not UTF-8, or memory ran out");

@@ -109,6 +109,12 @@ sm_status sm_sampling_check(const sm_sampling *s, sm_err *err) {
     uint8_t chain[SM_SAMPLERS_MAX];
     int n;
     SM_TRY(check_ranges(s, err));
+    if (!s->samplers || (!s->dry_breakers && s->n_dry_breakers > 0) || (!s->logit_bias && s->n_logit_bias > 0))
+        return SM_FAIL(err, SM_USAGE, "%s: wanted a %s, found NULL",
+                       !s->samplers                            ? "samplers"
+                       : !s->logit_bias && s->n_logit_bias > 0 ? "logit-bias"
+                                                               : "dry-sequence-breaker",
+                       !s->samplers ? "text" : "list");
     for (size_t i = 0; i < s->n_logit_bias; i++)
         if (s->logit_bias[i].bias != s->logit_bias[i].bias)
             return SM_FAIL(err, SM_USAGE, "logit-bias: the bias of token %d is not a number", s->logit_bias[i].id);

@@ -219,6 +219,9 @@ static void test_refused(void **state) {
     REFUSED(samplers, "top_k;nonsense");
     REFUSED(samplers, "top_k;;temperature");
     REFUSED(samplers, "top_k top_p");
+    REFUSED(samplers, NULL);
+    REFUSED(n_dry_breakers, 1);
+    REFUSED(n_logit_bias, 1);
 #undef REFUSED
     sm_sampling p = sm_sampling_usual;
     p.n_dry_breakers = p.n_logit_bias = 1;
