@@ -22,13 +22,7 @@ typedef struct chat_row {
 
 /* ------------------------------------------------------------------ printing */
 static sm_status put(sm_str *s, sm_err *err) {
-    sm_str out = SM_STR_INIT;
-    if (isatty(STDOUT_FILENO))
-        sm_str_add_shown(&out, sm_str_z(s), s->n);
-    else
-        sm_str_add(&out, sm_str_z(s), s->n);
-    sm_status st = sm_str_ok(s) ? cli_print(&out, err) : SM_NOMEM(err);
-    sm_str_free(&out);
+    sm_status st = cli_show(s, err);
     sm_str_free(s);
     return st;
 }

@@ -35,5 +35,8 @@ void json_num(sm_str *out, double v, int digits);     /* null when it is no numb
 void json_top(sm_str *out, const smelt_logprob *top, int n);
 /* Writes and forgets what was built. */
 sm_status cli_print(sm_str *s, sm_err *err);
+/* The same for what holds names and texts out of files: on a terminal control characters are spelled out. */
+sm_status cli_show(sm_str *s, sm_err *err);
+sm_status cli_show_text(char *text, size_t n, sm_err *err); /* of the library's, freed here */
 
 #endif

@@ -156,6 +156,15 @@ static void print_located(const found *f, const smelt_check_report *r, sm_str *o
 }
 
 /* ------------------------------------------------------------------ SVG */
+/* Names come from the files that are compared. */
+static void add_xml(sm_str *out, const char *text) {
+    for (; *text; text++)
+        if (strchr("<>&", *text))
+            sm_str_adds(out, *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : "&amp;");
+        else
+            sm_str_addc(out, (unsigned char)*text < 0x20 ? ' ' : *text);
+}
+
 static sm_status write_svg(const char *path, const found *f, int layers, sm_err *err) {
     enum { W = 960, H = 320, LEFT = 60, TOP = 30, BOTTOM = 40 };
     sm_str s = SM_STR_INIT;
@@ -183,12 +192,13 @@ static sm_status write_svg(const char *path, const found *f, int layers, sm_err 
             sm_str_addf(&s, "<text x=\"%.1f\" y=\"%d\">%s</text>\n", x, H - BOTTOM + 18, name);
         }
         layer = r->v.layer;
-        sm_str_addf(&s, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%d\" fill=\"%s\"><title>%s %s: %.3e</title></circle>\n", x,
-                    y, r->v.named ? 5 : 2,
+        sm_str_addf(&s, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%d\" fill=\"%s\"><title>%s ", x, y, r->v.named ? 5 : 2,
                     r->v.named      ? "#d62728"
                     : r->v.residual ? "#1f77b4"
                                     : "#999",
-                    r->op, r->name_a, r->v.nmse);
+                    r->op);
+        add_xml(&s, r->name_a);
+        sm_str_addf(&s, ": %.3e</title></circle>\n", r->v.nmse);
     }
     sm_str_addf(&s,
                 "<text x=\"%d\" y=\"%d\">layer; blue: sums that layers add to, red: where error jumps</text>\n</svg>\n",
@@ -340,7 +350,7 @@ static sm_status compare(const check_args *a, smelt_model *const m[2], sm_err *e
         json_report(a, &r, &f, &out);
     else
         text_report(a, &r, &f, &out);
-    sm_status shown = f.failed ? SM_NOMEM(err) : cli_print(&out, err);
+    sm_status shown = f.failed ? SM_NOMEM(err) : cli_show(&out, err);
     if (shown == SM_OK && a->svg)
         shown = write_svg(a->svg, &f, r.layers, err);
     st = shown == SM_OK ? st : shown;

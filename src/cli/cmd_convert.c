@@ -223,7 +223,7 @@ static sm_status print_report(const convert_args *a, const smelt_convert_report 
         sm_log(1, "peak memory %.0f MB, of it not mapped files %.0f MB", (double)sm_peak_rss_bytes() / 1e6,
                (double)sm_peak_anon_bytes() / 1e6);
     }
-    sm_status st = sm_str_ok(&c->tensors) ? cli_print(&out, err) : SM_NOMEM(err);
+    sm_status st = sm_str_ok(&c->tensors) ? cli_show(&out, err) : SM_NOMEM(err);
     sm_str_free(&out);
     return st;
 }

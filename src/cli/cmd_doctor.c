@@ -29,12 +29,7 @@ static sm_status run(void *args, sm_err *err) {
     char *text;
     size_t n;
     CLI_TRY(smelt_doctor(&o, &text, &n, &e), &e, err);
-    sm_str out = SM_STR_INIT;
-    sm_str_add(&out, text, n);
-    smelt_free(text);
-    sm_status st = cli_print(&out, err);
-    sm_str_free(&out);
-    return st;
+    return cli_show_text(text, n, err);
 }
 
 const command cmd_doctor = {

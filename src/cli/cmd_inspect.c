@@ -46,12 +46,7 @@ static sm_status run_inspect(void *args, sm_err *err) {
     char *text;
     size_t n;
     CLI_TRY(smelt_inspect(a->k.pos[0], &o, &text, &n, &e), &e, err);
-    sm_str out = SM_STR_INIT;
-    sm_str_add(&out, text, n);
-    smelt_free(text);
-    sm_status st = cli_print(&out, err);
-    sm_str_free(&out);
-    return st;
+    return cli_show_text(text, n, err);
 }
 
 const command cmd_inspect = {

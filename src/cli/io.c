@@ -94,6 +94,26 @@ void json_top(sm_str *out, const smelt_logprob *top, int n) {
     sm_str_addc(out, ']');
 }
 
+sm_status cli_show(sm_str *s, sm_err *err) {
+    sm_str shown = SM_STR_INIT;
+    if (!isatty(STDOUT_FILENO))
+        return cli_print(s, err);
+    sm_str_add_shown(&shown, sm_str_z(s), s->n);
+    sm_status st = sm_str_ok(s) ? cli_print(&shown, err) : SM_NOMEM(err);
+    sm_str_free(&shown);
+    sm_str_clear(s);
+    return st;
+}
+
+sm_status cli_show_text(char *text, size_t n, sm_err *err) {
+    sm_str out = SM_STR_INIT;
+    sm_str_add(&out, text, n);
+    smelt_free(text);
+    sm_status st = cli_show(&out, err);
+    sm_str_free(&out);
+    return st;
+}
+
 sm_status cli_print(sm_str *s, sm_err *err) {
     if (!sm_str_ok(s))
         return SM_NOMEM(err);

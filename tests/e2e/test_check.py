@@ -6,6 +6,7 @@ and nothing where models are only quantized or converted.
 """
 import os
 import re
+from xml.etree import ElementTree
 import shutil
 
 import gguf
@@ -185,6 +186,7 @@ def test_text_and_picture(packages, tmp_path):
     assert len(re.findall(r"^\d+ +layer_\d+_mlp_residual", out, re.M)) == 30
     svg = (tmp_path / "e.svg").read_text()
     assert svg.startswith("<svg") and svg.count("<circle") == 363
+    assert len(ElementTree.fromstring(svg).findall("{http://www.w3.org/2000/svg}circle")) == 363
 
 
 def test_refused(tmp_path):

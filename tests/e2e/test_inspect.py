@@ -14,6 +14,7 @@ import gguf
 import numpy as np
 import pytest
 
+import pty_session
 from pkg_tools import coremltools
 from smelt_cli import ROOT, SMELT, make_model, model, smelt, smelt_json
 
@@ -281,3 +282,19 @@ def test_numbers_of_a_package_are_those_of_its_source(tmp_path):
     assert b["rope"]["base"] == pytest.approx(a["rope"]["base"], rel=1e-3)
     assert b["rope"]["local_base"] == pytest.approx(10000, rel=1e-3) == a["rope"]["local_base"]
     assert b["context"] == 64
+
+
+def test_a_terminal_is_shown_no_escape_sequences(tmp_path):
+    """A file's name for itself could rename the window or type into it."""
+    with open(os.path.join(ROOT, "tests", "golden", "tiny.gguf"), "rb") as f:
+        data = f.read()
+    name = reader(os.path.join(ROOT, "tests", "golden", "tiny.gguf")).fields["general.name"]
+    was = bytes(name.parts[name.data[0]])
+    evil = b"\x1b]0;x\x07"[:len(was)].ljust(len(was), b".")
+    assert data.count(was) >= 1 and len(was) >= 4
+    path = tmp_path / "evil.gguf"
+    path.write_bytes(data.replace(was, evil, 1))
+    with pty_session.Terminal("inspect", path, "-q") as t:
+        assert t.finish()[0] == 0
+        assert b"\x1b" not in t.all and b"^[]0;x^G" in t.all
+    assert "\x1b" in json.loads(smelt("inspect", path, "--json")[0])["name"]
