@@ -174,7 +174,8 @@ def test_man_pages(page):
 
 
 def test_pages_and_completions_are_installed(tmp_path):
-    env = {**os.environ, "MESON_INSTALL_DESTDIR_PREFIX": str(tmp_path)}
+    (tmp_path / "build/meson-logs").mkdir(parents=True)
+    env = {**os.environ, "MESON_INSTALL_DESTDIR_PREFIX": str(tmp_path), "MESON_BUILD_ROOT": str(tmp_path / "build")}
     subprocess.run([os.path.join(ROOT, "man", "install.sh"), os.path.abspath(SMELT), "share/man", "share"], check=True, env=env)
     pages = tmp_path / "share/man/man1"
     assert sorted(p.name for p in pages.iterdir()) == sorted(["smelt.1", *(f"smelt-{c}.1" for c in COMMANDS)])
@@ -183,6 +184,8 @@ def test_pages_and_completions_are_installed(tmp_path):
     for shell, path in [("bash", "bash-completion/completions/smelt"), ("zsh", "zsh/site-functions/_smelt"),
                         ("fish", "fish/vendor_completions.d/smelt.fish")]:
         assert (tmp_path / "share" / path).read_bytes() == smelt("completions", shell)[0]
+    listed = (tmp_path / "build/meson-logs/pages.txt").read_text().split("\n")[:-1]  # what make uninstall removes
+    assert sorted(listed) == sorted(str(p) for p in (tmp_path / "share").rglob("*") if p.is_file())
 
 
 # ------------------------------------------------------------------ help, settings
