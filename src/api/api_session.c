@@ -107,7 +107,7 @@ static void translate(const smelt_session *s, const smelt_sampling *given, sm_sa
     };
 }
 
-enum { CTX_USUAL = 4096, SLICE = 256, SLICE_LEAST = 32, SLICE_US = 500000 };
+enum { SLICE = 256, SLICE_LEAST = 32, SLICE_US = 500000 };
 
 /* What depends on the options alone: sampler, stop texts, room for log-probabilities. */
 static sm_status open_options(smelt_session *s, sm_err *e) {
@@ -134,7 +134,7 @@ static sm_status open_session(smelt_session *s, sm_err *e) {
     sm_engine_opts eo = {.backend = s->o.backend, .n_threads = s->o.threads};
     sm_sampling p;
     SM_TRY(sm_loaded_runnable(l, s->m->path, e));
-    SM_TRY(sm_loaded_ctx(l, s->o.context, CTX_USUAL, 1, &eo.ctx, e));
+    SM_TRY(sm_loaded_ctx(l, s->o.context, SM_CTX_USUAL, 1, &eo.ctx, e));
     translate(s, s->o.sampling, &p);
     SM_TRY(sm_sampling_check(&p, e)); /* before the weights are packed */
     SM_TRY(sm_engine_new(l->func, &eo, &s->e, e));
@@ -188,11 +188,9 @@ void smelt_session_get_info(const smelt_session *s, smelt_session_info *out) {
 }
 
 static sm_status add_history(smelt_session *s, const int32_t *ids, size_t n, sm_err *e) {
-    for (size_t i = 0; i < n; i++) {
-        if (!SM_GROW(&s->history))
+    for (size_t i = 0; i < n; i++)
+        if (!sm_ids_add(&s->history, ids[i]))
             return SM_NOMEM(e);
-        s->history.v[s->history.n++] = ids[i];
-    }
     return SM_OK;
 }
 

@@ -46,6 +46,14 @@ size_t sm_utf8_valid(const char *p, size_t n);
  * bytes through that can never become valid.  For streaming. */
 size_t sm_utf8_complete(const char *p, size_t n);
 
+/* 0..15, or -1. */
+static inline int sm_hex_digit(char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
 /* Appends text as a terminal may be shown it: control characters but \n and \t are spelled out (^[), bytes that are not
  * UTF-8 become U+FFFD. */
 void sm_str_add_shown(sm_str *s, const char *p, size_t n);

@@ -41,13 +41,6 @@ sm_status sm_lex_wanted(sm_lex *l, const char *what) {
     return SM_FAIL(l->err, SM_BADINPUT, "%s:%d:%d: wanted %s, found %s", l->file, line, column, what, found);
 }
 
-static int hex_digit(char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* A string or a name: text up to the closing quote, escapes decoded into the arena. */
 static sm_status read_quoted(sm_lex *l, char quote, sm_tok_kind kind) {
     const char *end = l->all.p + l->all.n, *q = l->p + 1;
@@ -64,8 +57,8 @@ static sm_status read_quoted(sm_lex *l, char quote, sm_tok_kind kind) {
             continue;
         }
         s++;
-        if (*s == 'x' && q - s > 2 && hex_digit(s[1]) >= 0 && hex_digit(s[2]) >= 0) {
-            *o++ = (char)(hex_digit(s[1]) * 16 + hex_digit(s[2]));
+        if (*s == 'x' && q - s > 2 && sm_hex_digit(s[1]) >= 0 && sm_hex_digit(s[2]) >= 0) {
+            *o++ = (char)(sm_hex_digit(s[1]) * 16 + sm_hex_digit(s[2]));
             s += 2;
         } else {
             *o++ = *s == 'n' ? '\n' : *s == 't' ? '\t' : *s;

@@ -20,7 +20,7 @@
 #include "graph/rows.h"
 #include "job/inspect_int.h"
 
-enum { SLOTS_MAX = 4096, CTX_USUAL = 4096 };
+enum { SLOTS_MAX = 4096 };
 static const uint64_t HASH_ALWAYS = 1u << 30; /* bytes of weights whose hash takes no second */
 
 /* ------------------------------------------------------------------ what both kinds have */
@@ -195,7 +195,7 @@ sm_status ins_fill_memory(sm_report *r, sm_err *err) {
         snprintf(m->why, sizeof m->why, "not recognised as a model that runs here");
         return SM_OK;
     }
-    SM_TRY(sm_loaded_ctx(r->l, r->o->ctx, CTX_USUAL, 1, &eo.ctx, err));
+    SM_TRY(sm_loaded_ctx(r->l, r->o->ctx, SM_CTX_USUAL, 1, &eo.ctx, err));
     sm_status st = sm_engine_plan(r->l->func, &eo, &info, &m->backend, &why);
     if (st == SM_RESOURCE && err)
         *err = why;

@@ -66,6 +66,7 @@ sm_status sm_loaded_raise(sm_loaded *l, const char *path, sm_err *err);
 /* SM_UNSUPPORTED with the reason when there is nothing that the engine can run. */
 sm_status sm_loaded_runnable(const sm_loaded *l, const char *path, sm_err *err);
 sm_status sm_loaded_tokenizer(const sm_loaded *l, const char *path, sm_err *err); /* fails as there is none */
+enum { SM_CTX_USUAL = 4096 }; /* positions of a session that asks for no number, if the model holds so many */
 /* The context to run with: what was asked for (0: the model's, at most `usual`, at least `need`), within what the model
  * or package holds.  SM_RESOURCE naming both numbers when it does not fit. */
 sm_status sm_loaded_ctx(const sm_loaded *l, int64_t asked, int64_t usual, int64_t need, int32_t *ctx, sm_err *err);

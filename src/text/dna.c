@@ -28,13 +28,6 @@ sm_sv dna_text(const sm_tokenizer *t, int32_t id) {
     return s;
 }
 
-static bool push_id(sm_ids *out, int32_t id) {
-    if (!SM_GROW(out))
-        return false;
-    out->v[out->n++] = id;
-    return true;
-}
-
 static bool push_sixes(const sm_tokenizer *t, sm_sv bases, sm_ids *out) {
     for (size_t i = 0; i < bases.n; i += SIX) {
         char six[SIX + 3];
@@ -44,7 +37,7 @@ static bool push_sixes(const sm_tokenizer *t, sm_sv bases, sm_ids *out) {
         }
         memcpy(six + SIX, mark, 3);
         int32_t id = vocab_find(t, six, sizeof six);
-        if (!push_id(out, id != SM_NO_TOKEN ? id : t->dna_unknown))
+        if (!sm_ids_add(out, id != SM_NO_TOKEN ? id : t->dna_unknown))
             return false;
     }
     return true;
@@ -62,8 +55,8 @@ sm_status dna_split(const sm_tokenizer *t, sm_sv text, sm_status (*words)(void *
         start += sizeof open_tag - 1;
         const char *close = memmem(text.p + start, text.n - start, close_tag, sizeof close_tag - 1);
         size_t end = close != NULL ? (size_t)(close - text.p) : text.n;
-        if (!push_id(out, t->dna_open) || !push_sixes(t, (sm_sv){text.p + start, end - start}, out) ||
-            (close != NULL && !push_id(out, t->dna_close)))
+        if (!sm_ids_add(out, t->dna_open) || !push_sixes(t, (sm_sv){text.p + start, end - start}, out) ||
+            (close != NULL && !sm_ids_add(out, t->dna_close)))
             return SM_NOMEM(err);
         at = close != NULL ? end + sizeof close_tag - 1 : text.n;
     }

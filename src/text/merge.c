@@ -89,13 +89,6 @@ void merge_escape_spaces(sm_sv text, sm_str *out) {
     }
 }
 
-static bool push_id(sm_ids *out, int32_t id) {
-    if (!SM_GROW(out))
-        return false;
-    out->v[out->n++] = id;
-    return true;
-}
-
 /* ---- the queue ----------------------------------------------------------------------------------------------- */
 
 static bool pair_less(const merge_pair *a, const merge_pair *b) {
@@ -194,12 +187,12 @@ static bool merge_all(const sm_tokenizer *t, merge_run *r, sm_sv text) {
 static bool push_symbol(const sm_tokenizer *t, const char *p, size_t n, sm_ids *out) {
     int32_t id = vocab_find(t, p, n);
     if (id != SM_NO_TOKEN)
-        return push_id(out, id);
+        return sm_ids_add(out, id);
     for (size_t i = 0; i < n; i++) {
         id = t->byte_id[(uint8_t)p[i]];
         if (id == SM_NO_TOKEN && t->kind == KIND_SPM)
             id = t->unk;
-        if (id != SM_NO_TOKEN && !push_id(out, id))
+        if (id != SM_NO_TOKEN && !sm_ids_add(out, id))
             return false;
     }
     return true;
@@ -231,7 +224,7 @@ static sm_status word_bpe(const sm_tokenizer *t, merge_run *r, sm_sv word, sm_id
     bool whole = (t->traits & PRE_WHOLE_WORDS) || ((t->traits & PRE_NEWLINE_RUNS) && all_newlines(s));
     int32_t id = whole ? vocab_find(t, s.p, s.n) : SM_NO_TOKEN;
     if (id != SM_NO_TOKEN)
-        return push_id(out, id) ? SM_OK : SM_NOMEM(err);
+        return sm_ids_add(out, id) ? SM_OK : SM_NOMEM(err);
     return merge_all(t, r, s) && push_all(t, r, s.p, out) ? SM_OK : SM_NOMEM(err);
 }
 
@@ -246,7 +239,7 @@ static sm_status merge_word(const sm_tokenizer *t, merge_run *r, sm_sv word, sm_
     size_t from = out->n;
     if (memo_is(m, word, hash)) {
         for (size_t i = 0; i < m->n_ids; i++)
-            if (!push_id(out, m->ids[i]))
+            if (!sm_ids_add(out, m->ids[i]))
                 return SM_NOMEM(err);
         return SM_OK;
     }

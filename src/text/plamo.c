@@ -83,11 +83,10 @@ sm_status plamo_encode(const sm_tokenizer *t, sm_sv text, sm_ids *out, sm_err *e
             id = t->byte_id[(uint8_t)text.p[at]];
             n = 1;
         }
-        if (!SM_GROW(out)) {
+        if (!sm_ids_add(out, id)) {
             st = SM_NOMEM(err);
             goto done;
         }
-        out->v[out->n++] = id;
         at += n;
     }
 done:

@@ -7,13 +7,6 @@
  */
 #include "text/tokenizer_int.h"
 
-static int hex_digit(char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                  : 0;
-}
-
 void rwkv_unescape(sm_sv s, sm_str *out) {
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
@@ -22,7 +15,8 @@ void rwkv_unescape(sm_sv s, sm_str *out) {
         } else if (++i < s.n) {
             c = s.p[i];
             if (c == 'x' && i + 2 < s.n) {
-                sm_str_addc(out, (char)(hex_digit(s.p[i + 1]) * 16 + hex_digit(s.p[i + 2])));
+                int hi = SM_MAX(sm_hex_digit(s.p[i + 1]), 0), lo = SM_MAX(sm_hex_digit(s.p[i + 2]), 0);
+                sm_str_addc(out, (char)(hi * 16 + lo));
                 i += 2;
             } else if (c == 'x') {
                 break; /* cut off */
@@ -71,9 +65,8 @@ sm_status rwkv_encode(const sm_tokenizer *t, sm_sv text, sm_ids *out, sm_err *er
         }
         if (id == SM_NO_TOKEN)
             continue;
-        if (!SM_GROW(out))
+        if (!sm_ids_add(out, id))
             return SM_NOMEM(err);
-        out->v[out->n++] = id;
     }
     return SM_OK;
 }

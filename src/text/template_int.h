@@ -296,6 +296,7 @@ sm_status tmpl_test(run *r, sm_sv name, val in, const call_args *args, bool *out
 bool tmpl_has_filter(sm_sv name);
 bool tmpl_has_test(sm_sv name);
 bool tmpl_has_function(sm_sv name);
+bool tmpl_has_str_method(sm_sv name);
 
 /* Arguments.  params: "a b? /? c?" - names in order, '?' after those that may be left out, "/" ends those that have no
  * name, "*" begins those that have no place.  slots[i] is NULL for what was not given. */
@@ -368,6 +369,7 @@ sm_status val_put(run *r, val_dict *d, val key, val v);     /* fails for keys th
 const val *val_get(run *r, const val_dict *d, val key);     /* NULL when absent */
 sm_status val_hashable(run *r, val v);
 bool val_true(val v);
+bool val_given_true(const val *v); /* of an argument: NULL is not */
 bool val_equal(run *r, val a, val b);
 bool val_same(run *r, val a, val b); /* Python's `is` */
 bool val_is_number(val v);           /* bool, int, float */
@@ -381,6 +383,9 @@ sm_status val_from_json(run *r, const json_t *j, int depth, val *out);
 /* Next character of a valid UTF-8 string; Python's idea of white space. */
 uint32_t val_char(sm_sv s, size_t *at);
 bool val_is_space(uint32_t cp);
+bool val_is_letter(uint32_t cp);
+/* Python shows it as it is: no control, mark of format, private or unassigned one, no space but the one. */
+bool val_char_prints(uint32_t cp);
 sm_sv val_strip(sm_sv s, const sm_sv *chars, bool left, bool right); /* chars NULL: white space */
 size_t val_str_len(sm_sv s);                                         /* characters */
 size_t val_str_offset(sm_sv s, size_t i); /* byte offset of character i; s.n when it is past the end */

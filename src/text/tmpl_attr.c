@@ -31,40 +31,36 @@ static sm_status loop_attr(const val_loop *l, sm_sv name, val *out) {
     return SM_OK;
 }
 
-static bool is_method(val a, sm_sv name) {
-    static const char of_str[] =
-        " capitalize casefold center count endswith expandtabs find format format_map index "
-        "isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric isprintable "
-        "isspace istitle isupper join ljust lower lstrip partition removeprefix removesuffix "
-        "replace rfind rindex rjust rpartition rsplit rstrip split splitlines startswith strip "
-        "swapcase title upper zfill encode maketrans translate ";
-    static const char of_dict[] = " copy fromkeys get items keys values ";
-    static const char of_list[] = " copy count index ";
-    static const char of_tuple[] = " count index ";
-    static const char of_loop[] = " changed cycle ";
-    static const char of_cycler[] = " next reset ";
-    const char *names = a.kind == VAL_STR                            ? of_str
-                        : a.kind == VAL_DICT                         ? of_dict
-                        : a.kind == VAL_LIST                         ? of_list
-                        : a.kind == VAL_TUPLE || a.kind == VAL_RANGE ? of_tuple
-                        : a.kind == VAL_LOOP                         ? of_loop
-                        : a.kind == VAL_CYCLER                       ? of_cycler
-                                                                     : " ";
+static bool among(const char *names, sm_sv name) {
     for (const char *p = names + 1; *p; p += strcspn(p, " ") + 1)
         if (strcspn(p, " ") == name.n && memcmp(p, name.p, name.n) == 0)
             return true;
     return false;
 }
 
+static bool is_method(val a, sm_sv name) {
+    static const char not_supported[] = " encode maketrans translate "; /* strings have them all the same */
+    static const char of_dict[] = " copy fromkeys get items keys values ";
+    static const char of_list[] = " copy count index ";
+    static const char of_tuple[] = " count index ";
+    static const char of_loop[] = " changed cycle ";
+    static const char of_cycler[] = " next reset ";
+    if (a.kind == VAL_STR)
+        return tmpl_has_str_method(name) || among(not_supported, name);
+    const char *names = a.kind == VAL_DICT                           ? of_dict
+                        : a.kind == VAL_LIST                         ? of_list
+                        : a.kind == VAL_TUPLE || a.kind == VAL_RANGE ? of_tuple
+                        : a.kind == VAL_LOOP                         ? of_loop
+                        : a.kind == VAL_CYCLER                       ? of_cycler
+                                                                     : " ";
+    return among(names, name);
+}
+
 /* Those that the sandbox hides: undefined, even if the dict has such a key. */
 static bool is_hidden(val a, sm_sv name) {
     static const char of_list[] = " append clear extend insert pop remove reverse sort ";
     static const char of_dict[] = " clear pop popitem setdefault update ";
-    const char *names = a.kind == VAL_LIST ? of_list : a.kind == VAL_DICT ? of_dict : " ";
-    for (const char *p = names + 1; *p; p += strcspn(p, " ") + 1)
-        if (strcspn(p, " ") == name.n && memcmp(p, name.p, name.n) == 0)
-            return true;
-    return false;
+    return among(a.kind == VAL_LIST ? of_list : a.kind == VAL_DICT ? of_dict : " ", name);
 }
 
 static sm_status bind(run *r, val a, sm_sv name, val *out) {

@@ -15,10 +15,6 @@
 
 #include "base/number.h"
 
-static bool given_true(const val *v) {
-    return v != NULL && val_true(*v);
-}
-
 static bool given(const val *v) {
     return v != NULL && v->kind != VAL_NONE;
 }
@@ -113,7 +109,7 @@ static sm_status filter_indent(filter_call *c, val *out) {
         sm_sv line = l->v[i].u.s;
         if (i > 0)
             sm_str_addc(&text, '\n');
-        if (i == 0 ? given_true(c->slot[1]) : line.n > 0 || given_true(c->slot[2]))
+        if (i == 0 ? val_given_true(c->slot[1]) : line.n > 0 || val_given_true(c->slot[2]))
             sm_str_add(&text, sm_str_z(&pad), pad.n);
         sm_str_add(&text, line.p, line.n);
     }
@@ -144,7 +140,7 @@ static sm_status filter_truncate(filter_call *c, val *out) {
         (int64_t)val_str_len(c->in.u.s) <= over)
         return SM_OK;
     sm_sv s = {c->in.u.s.p, val_str_offset(c->in.u.s, (size_t)(length - n_end))};
-    if (!given_true(c->slot[1])) {
+    if (!val_given_true(c->slot[1])) {
         size_t space = s.n; /* the last one, if any: macOS has no memrchr */
         while (space > 0 && s.p[space - 1] != ' ')
             space--;
@@ -164,8 +160,7 @@ static sm_status filter_wordcount(filter_call *c, val *out) {
     for (size_t i = 0; i < s.n;) {
         uint32_t cp = val_char(s, &i);
         utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)cp);
-        bool word = cp == '_' || (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO) ||
-                    (k >= UTF8PROC_CATEGORY_ND && k <= UTF8PROC_CATEGORY_NO);
+        bool word = cp == '_' || val_is_letter(cp) || (k >= UTF8PROC_CATEGORY_ND && k <= UTF8PROC_CATEGORY_NO);
         n += word && !inside;
         inside = word;
     }
@@ -284,7 +279,7 @@ static sm_status separators(filter_call *c, const val *v, json_style *style) {
 
 /* ensure_ascii?, indent?, separators?, sort_keys? */
 static sm_status filter_tojson(filter_call *c, val *out) {
-    json_style style = {NULL, ", ", ": ", given_true(c->slot[0]), given_true(c->slot[3])};
+    json_style style = {NULL, ", ", ": ", val_given_true(c->slot[0]), val_given_true(c->slot[3])};
     const val *indent = c->slot[1];
     sm_str text = SM_STR_INIT;
     if (given(indent)) {
@@ -474,7 +469,7 @@ static sm_status filter_round(filter_call *c, val *out) {
 /* binary? */
 static sm_status filter_filesize(filter_call *c, val *out) {
     static const char prefixes[] = "kMGTPEZY";
-    bool binary = given_true(c->slot[0]);
+    bool binary = val_given_true(c->slot[0]);
     double bytes, base = binary ? 1024 : 1000, unit = base * base;
     sm_str text = SM_STR_INIT;
     if (val_is_number(c->in))
@@ -497,7 +492,7 @@ static sm_status filter_filesize(filter_call *c, val *out) {
 /* default_value?, boolean? */
 static sm_status filter_default(filter_call *c, val *out) {
     *out = c->in;
-    if (c->in.kind == VAL_UNDEFINED || (given_true(c->slot[1]) && !val_true(c->in)))
+    if (c->in.kind == VAL_UNDEFINED || (val_given_true(c->slot[1]) && !val_true(c->in)))
         *out = c->slot[0] != NULL ? *c->slot[0] : val_view(SM_SV(""));
     return SM_OK;
 }

@@ -77,15 +77,11 @@ static bool digit(char c) {
     return c >= '0' && c <= '9';
 }
 
-static int hex(char c) {
-    return digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* \xHH, \uHHHH, \UHHHHHHHH: digits at `at`, count of them. */
 static bool hex_escape(sm_sv s, size_t *at, int count, uint32_t *cp) {
     *cp = 0;
     for (int i = 0; i < count; i++, ++*at) {
-        int h = *at < s.n ? hex(s.p[*at]) : -1;
+        int h = *at < s.n ? sm_hex_digit(s.p[*at]) : -1;
         if (h < 0)
             return false;
         *cp = *cp << 4 | (uint32_t)h;
@@ -151,7 +147,7 @@ static sm_status string(lexer *x) {
 }
 
 static bool base_digit(char c, int base) {
-    int h = hex(c);
+    int h = sm_hex_digit(c);
     return h >= 0 && h < base;
 }
 

@@ -10,7 +10,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 static bool goes_on(run *r, const sm_str *out) {
     tmpl_charge(r, 32);
@@ -18,12 +17,6 @@ static bool goes_on(run *r, const sm_str *out) {
 }
 
 /* ---- repr ---------------------------------------------------------------------------------------------------- */
-
-/* What Python shows as it is: not controls, marks of format, private and unassigned ones, nor spaces but the one. */
-static bool prints(uint32_t cp) {
-    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-    return cp == ' ' || !(c == UTF8PROC_CATEGORY_CN || c >= UTF8PROC_CATEGORY_ZS);
-}
 
 static void repr_string(sm_sv s, sm_str *out) {
     bool single = memchr(s.p, '\'', s.n) != NULL, twice = s.n > 0 && memchr(s.p, '"', s.n) != NULL;
@@ -36,7 +29,7 @@ static void repr_string(sm_sv s, sm_str *out) {
             sm_str_addf(out, "\\%c", (char)cp);
         else if (cp == '\n' || cp == '\r' || cp == '\t')
             sm_str_addf(out, "\\%c", cp == '\n' ? 'n' : cp == '\r' ? 'r' : 't');
-        else if (!prints(cp))
+        else if (!val_char_prints(cp))
             sm_str_addf(out, cp < 0x100 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)cp);
         else
             sm_str_add(out, s.p + at, i - at);

@@ -43,10 +43,6 @@ static sm_status fold(run *r, bool exact, val *v) {
     return tmpl_call_str(r, *v, SM_SV("lower"), &(call_args){0}, v);
 }
 
-static bool given_true(const val *v) {
-    return v != NULL && val_true(*v);
-}
-
 /* ---- ends, copies -------------------------------------------------------------------------------------------- */
 
 sm_status seq_first(filter_call *c, val *out) {
@@ -235,7 +231,7 @@ sm_status seq_unique(filter_call *c, val *out) {
     for (size_t i = 0; i < items->n; i++) {
         size_t before = seen.u.dict->n;
         SM_TRY(attribute(c->r, items->v[i], c->slot[1], NULL, &key));
-        SM_TRY(fold(c->r, given_true(c->slot[0]), &key));
+        SM_TRY(fold(c->r, val_given_true(c->slot[0]), &key));
         SM_TRY(val_put(c->r, seen.u.dict, key, key));
         if (seen.u.dict->n > before)
             SM_TRY(val_push(c->r, out->u.list, items->v[i]));
@@ -310,8 +306,8 @@ sm_status seq_sort(filter_call *c, val *out) {
     if (keys == NULL)
         return SM_RESOURCE;
     for (size_t i = 0; i < items->n; i++)
-        SM_TRY(sort_key(c->r, items->v[i], c->slot[2], given_true(c->slot[1]), &keys[i]));
-    return sort(c->r, keys, items, given_true(c->slot[0]), out);
+        SM_TRY(sort_key(c->r, items->v[i], c->slot[2], val_given_true(c->slot[1]), &keys[i]));
+    return sort(c->r, keys, items, val_given_true(c->slot[0]), out);
 }
 
 /* case_sensitive?, by?, reverse? */
@@ -330,10 +326,10 @@ sm_status seq_dictsort(filter_call *c, val *out) {
     SM_TRY(val_list_new(c->r, VAL_LIST, &pairs));
     for (size_t i = 0; i < d->n; i++) {
         keys[i] = values ? d->values[i] : d->keys[i];
-        SM_TRY(fold(c->r, given_true(c->slot[0]), &keys[i]));
+        SM_TRY(fold(c->r, val_given_true(c->slot[0]), &keys[i]));
         SM_TRY(val_push_pair(c->r, pairs.u.list, d->keys[i], d->values[i]));
     }
-    return sort(c->r, keys, pairs.u.list, given_true(c->slot[2]), out);
+    return sort(c->r, keys, pairs.u.list, val_given_true(c->slot[2]), out);
 }
 
 /* attribute, default?, case_sensitive? */
@@ -345,7 +341,7 @@ sm_status seq_groupby(filter_call *c, val *out) {
     val *keys = tmpl_alloc(r, (items->n + 1) * sizeof *keys);
     if (keys == NULL)
         return SM_RESOURCE;
-    bool exact = given_true(c->slot[2]);
+    bool exact = val_given_true(c->slot[2]);
     for (size_t i = 0; i < items->n; i++) {
         SM_TRY(attribute(r, items->v[i], c->slot[0], c->slot[1], &keys[i]));
         SM_TRY(fold(r, exact, &keys[i]));
@@ -377,7 +373,7 @@ sm_status seq_extreme(filter_call *c, val *out) {
     *out = val_undefined(c->name);
     for (size_t i = 0; i < items->n; i++) {
         SM_TRY(attribute(c->r, items->v[i], c->slot[1], NULL, &key));
-        SM_TRY(fold(c->r, given_true(c->slot[0]), &key));
+        SM_TRY(fold(c->r, val_given_true(c->slot[0]), &key));
         if (i > 0) {
             SM_TRY(tmpl_compare(c->r, key, best, &order));
             if (most ? order <= 0 : order >= 0)

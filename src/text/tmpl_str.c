@@ -383,11 +383,6 @@ static void put_upper(uint32_t cp, bool title, sm_str *out) {
         put_cp((uint32_t)(title ? utf8proc_totitle(c) : utf8proc_toupper(c)), out);
 }
 
-static bool is_letter(uint32_t cp) {
-    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-    return c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO;
-}
-
 static bool is_cased(uint32_t cp) {
     utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
     return c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LT;
@@ -446,14 +441,14 @@ static bool char_is(sm_sv name, uint32_t cp) {
     if (sm_sv_is(name, "isnumeric"))
         return decimal || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
     if (sm_sv_is(name, "isalpha"))
-        return is_letter(cp);
+        return val_is_letter(cp);
     if (sm_sv_is(name, "isalnum"))
-        return is_letter(cp) || decimal || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
+        return val_is_letter(cp) || decimal || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
     if (sm_sv_is(name, "isspace"))
         return val_is_space(cp);
     if (sm_sv_is(name, "isascii"))
         return cp < 0x80;
-    return cp == ' ' || !(c == UTF8PROC_CATEGORY_CN || c >= UTF8PROC_CATEGORY_ZS); /* isprintable */
+    return val_char_prints(cp); /* isprintable */
 }
 
 /* All characters, and at least one but for isascii and isprintable. */
@@ -488,7 +483,7 @@ static sm_status str_isidentifier(str_call *c, val *out) {
     for (size_t i = 0; i < c->s.n && all;) {
         bool first = i == 0;
         uint32_t cp = val_char(c->s, &i);
-        all = cp == '_' || is_letter(cp) || (!first && char_is(SM_SV("isdecimal"), cp));
+        all = cp == '_' || val_is_letter(cp) || (!first && char_is(SM_SV("isdecimal"), cp));
     }
     *out = val_bool(all);
     return SM_OK;
@@ -557,6 +552,13 @@ static const struct {
     {"upper", "", str_case},
     {"zfill", "width /", str_pad},
 };
+
+bool tmpl_has_str_method(sm_sv name) {
+    for (size_t i = 0; i < SM_ARRAY_LEN(methods); i++)
+        if (sm_sv_is(name, methods[i].name))
+            return true;
+    return sm_sv_is(name, "format"); /* takes any arguments: has no row */
+}
 
 static void mark_safe(val *v) {
     if (v->kind == VAL_STR)

@@ -14,6 +14,7 @@
 #include "text/template_int.h"
 
 #include <string.h>
+#include <utf8proc.h>
 
 val val_bool(bool b) {
     return (val){.kind = VAL_BOOL, .u.b = b};
@@ -244,6 +245,10 @@ bool val_true(val v) {
     }
 }
 
+bool val_given_true(const val *v) {
+    return v != NULL && val_true(*v);
+}
+
 static bool dict_equal(run *r, const val_dict *a, const val_dict *b) {
     if (a->n != b->n)
         return false;
@@ -383,6 +388,16 @@ bool val_is_space(uint32_t cp) {
     return cp == ' ' || (cp >= 9 && cp <= 13) || (cp >= 0x1c && cp <= 0x1f) || cp == 0x85 || cp == 0xa0 ||
            cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f ||
            cp == 0x205f || cp == 0x3000;
+}
+
+bool val_is_letter(uint32_t cp) {
+    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
+    return c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO;
+}
+
+bool val_char_prints(uint32_t cp) {
+    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
+    return cp == ' ' || !(c == UTF8PROC_CATEGORY_CN || c >= UTF8PROC_CATEGORY_ZS);
 }
 
 static bool strips(uint32_t cp, const sm_sv *chars) {

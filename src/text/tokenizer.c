@@ -18,6 +18,13 @@
 
 enum { MAX_TEXT = INT32_MAX / 4 }; /* bytes of one text: offsets of its escaped form are 32 bits wide */
 
+bool sm_ids_add(sm_ids *ids, int32_t id) {
+    if (!SM_GROW(ids))
+        return false;
+    ids->v[ids->n++] = id;
+    return true;
+}
+
 void sm_ids_free(sm_ids *ids) {
     sm_free(ids->v);
     *ids = (sm_ids){0};
@@ -407,15 +414,8 @@ static void decode_bytes(sm_sv s, sm_str *out) {
     }
 }
 
-static int hex_digit(char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                  : -1;
-}
-
 static void decode_hex(sm_sv s, sm_str *out) {
-    int hi = s.n == 6 ? hex_digit(s.p[3]) : -1, lo = s.n == 6 ? hex_digit(s.p[4]) : -1;
+    int hi = s.n == 6 ? sm_hex_digit(s.p[3]) : -1, lo = s.n == 6 ? sm_hex_digit(s.p[4]) : -1;
     if (hi >= 0 && lo >= 0)
         sm_str_addc(out, (char)(hi * 16 + lo));
 }

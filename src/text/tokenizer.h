@@ -27,7 +27,8 @@ typedef struct sm_ids {
     int32_t *v;
     size_t n, cap;
 } sm_ids;
-void sm_ids_free(sm_ids *ids); /* safe on a zeroed struct */
+bool sm_ids_add(sm_ids *ids, int32_t id); /* false when out of memory */
+void sm_ids_free(sm_ids *ids);            /* safe on a zeroed struct */
 
 typedef enum sm_token_type {
     SM_TOKEN_NORMAL,

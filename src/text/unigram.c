@@ -226,9 +226,8 @@ static bool give_out(cutting *c, size_t at) {
             continue;
         if (v[k].id == c->t->unk && c->out->n > from && c->out->v[c->out->n - 1] == c->t->unk)
             continue;
-        if (!SM_GROW(c->out))
+        if (!sm_ids_add(c->out, v[k].id))
             return false;
-        c->out->v[c->out->n++] = v[k].id;
     }
     int32_t *ids = c->out->v;
     for (size_t i = from, k = c->out->n; i + 1 < k; i++) {

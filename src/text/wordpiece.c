@@ -74,13 +74,6 @@ static char_role role_of(const sm_tokenizer *t, uint32_t c) {
     }
 }
 
-static bool push_id(sm_ids *out, int32_t id) {
-    if (!SM_GROW(out))
-        return false;
-    out->v[out->n++] = id;
-    return true;
-}
-
 /* The word in r->buf, which begins with its mark. */
 static bool push_word(const sm_tokenizer *t, const merge_run *r, sm_ids *out) {
     size_t from = out->n;
@@ -88,9 +81,9 @@ static bool push_word(const sm_tokenizer *t, const merge_run *r, sm_ids *out) {
         int32_t id = token_trie_longest(&t->trie, r->buf.p + i, r->buf.n - i, &len);
         if (id == SM_NO_TOKEN) {
             out->n = from;
-            return t->unk == SM_NO_TOKEN || push_id(out, t->unk);
+            return t->unk == SM_NO_TOKEN || sm_ids_add(out, t->unk);
         }
-        if (!push_id(out, id))
+        if (!sm_ids_add(out, id))
             return false;
     }
     return true;
