@@ -7,18 +7,13 @@
  */
 #include "api/api_int.h"
 
-#include <jansson.h>
-
+#include "base/json.h"
 #include "text/template.h"
 
 /* ---- the request --------------------------------------------------------------------------------------------- */
 
 static sm_status wrong(sm_err *e, const char *field, const char *wanted, const json_t *found) {
-    static const char *const types[] = {
-        [JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array", [JSON_STRING] = "a string", [JSON_INTEGER] = "a number",
-        [JSON_REAL] = "a number",    [JSON_TRUE] = "true",      [JSON_FALSE] = "false",     [JSON_NULL] = "null"};
-    return SM_FAIL(e, SM_BADINPUT, "chat request: %s: wanted %s, found %s", field, wanted,
-                   found ? types[json_typeof(found)] : "nothing");
+    return SM_FAIL(e, SM_BADINPUT, "chat request: %s: wanted %s, found %s", field, wanted, sm_json_kind(found));
 }
 
 static sm_status check_messages(const json_t *messages, sm_err *e) {

@@ -4,11 +4,11 @@
  */
 #include "cli/talk.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/files.h"
+#include "base/json.h"
 #include "base/str.h"
 
 enum { FILE_MAX = 1 << 28 };
@@ -88,12 +88,6 @@ sm_status talk_set_system(talk *t, const char *text, sm_err *err) {
 }
 
 /* ------------------------------------------------------------------ files */
-static const char *kind_of(const json_t *j) {
-    static const char *const names[] = {"an object", "an array", "a text", "a number",
-                                        "a number",  "true",     "false",  "null"};
-    return j ? names[json_typeof(j)] : "nothing";
-}
-
 /* Content is a text, or an array of parts {"type": "text", "text": ".."}. */
 static sm_status read_content(const json_t *c, const char *path, size_t i, sm_str *out, sm_err *err) {
     if (json_is_string(c)) {
@@ -101,7 +95,8 @@ static sm_status read_content(const json_t *c, const char *path, size_t i, sm_st
         return SM_OK;
     }
     if (!json_is_array(c))
-        return SM_FAIL(err, SM_BADINPUT, "%s: messages[%zu].content: wanted a text, found %s", path, i, kind_of(c));
+        return SM_FAIL(err, SM_BADINPUT, "%s: messages[%zu].content: wanted a text, found %s", path, i,
+                       sm_json_kind(c));
     size_t k;
     json_t *part;
     json_array_foreach(c, k, part) {
@@ -112,7 +107,7 @@ static sm_status read_content(const json_t *c, const char *path, size_t i, sm_st
                            i, k, sm_quote(type, strlen(type)));
         if (!type || !json_is_string(text))
             return SM_FAIL(err, SM_BADINPUT, "%s: messages[%zu].content[%zu].%s: wanted a text, found %s", path, i, k,
-                           type ? "text" : "type", kind_of(type ? text : json_object_get(part, "type")));
+                           type ? "text" : "type", sm_json_kind(type ? text : json_object_get(part, "type")));
         sm_str_add(out, json_string_value(text), json_string_length(text));
     }
     return SM_OK;
@@ -124,13 +119,13 @@ static sm_status read_message(talk *t, const json_t *m, const char *path, size_t
     const char *name = json_string_value(role);
     bool known = false;
     if (!json_is_object(m))
-        return SM_FAIL(err, SM_BADINPUT, "%s: messages[%zu]: wanted an object, found %s", path, i, kind_of(m));
+        return SM_FAIL(err, SM_BADINPUT, "%s: messages[%zu]: wanted an object, found %s", path, i, sm_json_kind(m));
     for (size_t k = 0; name && k < SM_ARRAY_LEN(roles); k++)
         known |= strcmp(name, roles[k]) == 0;
     if (!known)
         return SM_FAIL(err, SM_BADINPUT,
                        "%s: messages[%zu].role: wanted \"system\", \"user\" or \"assistant\", found %s", path, i,
-                       name ? sm_quote(name, strlen(name)) : kind_of(role));
+                       name ? sm_quote(name, strlen(name)) : sm_json_kind(role));
     sm_status st = read_content(json_object_get(m, "content"), path, i, &content, err);
     if (st == SM_OK)
         st = sm_str_ok(&content) ? talk_add(t, name, sm_str_z(&content), content.n, err) : SM_NOMEM(err);
@@ -153,7 +148,7 @@ sm_status talk_load(talk *t, const char *path, sm_err *err) {
     const json_t *list = json_is_array(root) ? root : json_object_get(root, "messages"), *m;
     if (!json_is_array(list)) {
         st = SM_FAIL(err, SM_BADINPUT, "%s: messages: wanted an array, found %s", path,
-                     kind_of(json_is_object(root) ? list : root));
+                     sm_json_kind(json_is_object(root) ? list : root));
         goto done;
     }
     for (size_t i = 0; i < json_array_size(list) && st == SM_OK; i++) {

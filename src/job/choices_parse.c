@@ -10,13 +10,13 @@
  */
 #include "job/choices.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
 #include "base/files.h"
+#include "base/json.h"
 
 enum { CHOICES_MAX = 26 };
 
@@ -162,14 +162,6 @@ static void add_cleaned(sm_str *out, const char *p) {
 }
 
 /* ------------------------------------------------------------------ JSON lines */
-static const char *type_name(const json_t *v) {
-    if (!v)
-        return "nothing";
-    static const char *const names[] = {"an object", "an array", "a string", "an integer",
-                                        "a number",  "true",     "false",    "null"};
-    return names[json_typeof(v)];
-}
-
 static const json_t *first_field(const json_t *o, const char *const *keys, const char **key) {
     for (int i = 0; keys[i]; i++) {
         const json_t *v = json_object_get(o, keys[i]);
@@ -184,7 +176,7 @@ static const json_t *first_field(const json_t *o, const char *const *keys, const
 
 static sm_status want_string(const reader *r, const char *key, const json_t *v, const char **out) {
     if (!json_is_string(v))
-        return BAD(r, "field '%s': wanted a string, found %s", key, type_name(v));
+        return BAD(r, "field '%s': wanted a string, found %s", key, sm_json_kind(v));
     *out = json_string_value(v);
     return SM_OK;
 }
@@ -224,7 +216,7 @@ static sm_status read_choices(const reader *r, const json_t *o, raw_item *q, lab
             SM_TRY(read_choice(r, name, c, q, l));
         }
     } else if (!json_is_array(v)) {
-        return BAD(r, "field '%s': wanted an array of strings, found %s", key, type_name(v));
+        return BAD(r, "field '%s': wanted an array of strings, found %s", key, sm_json_kind(v));
     }
     for (size_t i = 0; i < json_array_size(v); i++) {
         SM_TRY(read_choice(r, key, json_array_get(v, i), q, l));
@@ -272,7 +264,7 @@ static sm_status read_answer(const reader *r, const json_t *o, const labels *l, 
         return answer_number(r, key, json_integer_value(v), l->first, q);
     if (json_is_string(v))
         return answer_text(r, key, json_string_value(v), l, q);
-    return BAD(r, "field '%s': wanted a choice's number, letter or text, found %s", key, type_name(v));
+    return BAD(r, "field '%s': wanted a choice's number, letter or text, found %s", key, sm_json_kind(v));
 }
 
 /* Cuts a sentence at its gap; *before and *after are in the arena. */
@@ -326,7 +318,7 @@ static sm_status hellaswag_context(const reader *r, const json_t *o, const char 
     sm_str s = SM_STR_INIT;
     SM_TRY(want_string(r, key, json_object_get(o, key), &a));
     if (label && !json_is_string(label))
-        return BAD(r, "field 'activity_label': wanted a string, found %s", type_name(label));
+        return BAD(r, "field 'activity_label': wanted a string, found %s", sm_json_kind(label));
     if (label)
         sm_str_addf(&s, "%s: ", json_string_value(label));
     sm_str_adds(&s, a);
@@ -360,7 +352,7 @@ static sm_status read_json_line(reader *r, sm_sv line) {
     sm_status st;
     bool hs = json_object_get(o, "endings") && (json_object_get(o, "ctx") || json_object_get(o, "ctx_a"));
     if (!json_is_object(o))
-        st = BAD(r, "wanted an object, found %s", type_name(o));
+        st = BAD(r, "wanted an object, found %s", sm_json_kind(o));
     else
         st = hs ? read_hellaswag(r, o) : read_generic(r, o);
     if (r->f->n == 1)

@@ -3,13 +3,10 @@
  * doctor_print.c: what the doctor found, for people and as JSON.
  */
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include "backend/backend.h"
+#include "base/json.h"
 #include "job/doctor_int.h"
 
 /* ------------------------------------------------------------------ text */
@@ -132,12 +129,9 @@ void doc_print_text(const sm_doctor_report *d, sm_str *out) {
 }
 
 /* ------------------------------------------------------------------ JSON */
-static void put(json_t *o, const char *key, json_t *v) {
-    json_object_set_new(o, key, v);
-}
-
+/* null: no limit */
 static void put_int(json_t *o, const char *key, uint64_t v) {
-    put(o, key, v == SM_UNLIMITED ? json_null() : json_integer((json_int_t)v));
+    sm_json_put(o, key, v == SM_UNLIMITED ? json_null() : json_integer((json_int_t)v));
 }
 
 static void put_known(json_t *o, const char *key, uint64_t v) {
@@ -145,21 +139,14 @@ static void put_known(json_t *o, const char *key, uint64_t v) {
         put_int(o, key, v);
 }
 
-static void put_text(json_t *o, const char *key, const char *v) {
-    if (*v) {
-        json_t *j = json_string(v);
-        put(o, key, j ? j : json_string("(not UTF-8)"));
-    }
-}
-
 static json_t *machine_json(const sm_doctor_report *d) {
     const sm_machine *m = &d->m;
     json_t *j = json_object(), *caches = json_array(), *features = json_array();
-    put_text(j, "os", m->os);
-    put_text(j, "architecture", m->arch);
-    put_text(j, "cpu", m->cpu);
-    put_text(j, "vendor", m->vendor);
-    put(j, "virtual", json_boolean(m->is_virtual));
+    sm_json_put_text(j, "os", m->os);
+    sm_json_put_text(j, "architecture", m->arch);
+    sm_json_put_text(j, "cpu", m->cpu);
+    sm_json_put_text(j, "vendor", m->vendor);
+    sm_json_put(j, "virtual", json_boolean(m->is_virtual));
     put_int(j, "sockets", (uint64_t)SM_MAX(m->sockets, 1));
     put_int(j, "cores", (uint64_t)m->cores);
     put_int(j, "threads", (uint64_t)m->threads);
@@ -171,18 +158,18 @@ static json_t *machine_json(const sm_doctor_report *d) {
         const sm_cache *c = &m->cache[i];
         json_t *o = json_object();
         put_int(o, "level", (uint64_t)c->level);
-        put_text(o, "kind", c->kind == 'u' ? "unified" : c->kind == 'd' ? "data" : "instructions");
+        sm_json_put_text(o, "kind", c->kind == 'u' ? "unified" : c->kind == 'd' ? "data" : "instructions");
         put_int(o, "bytes", c->bytes);
         put_known(o, "threads", (uint64_t)c->shared_by);
         json_array_append_new(caches, o);
     }
-    put(j, "caches", caches);
+    sm_json_put(j, "caches", caches);
     for (const char *p = m->features; *p;) {
         size_t n = strcspn(p, " ");
         json_array_append_new(features, json_stringn(p, n));
         p += n + (p[n] == ' ');
     }
-    put(j, "features", features);
+    sm_json_put(j, "features", features);
     return j;
 }
 
@@ -196,16 +183,16 @@ static json_t *memory_json(const sm_doctor_report *d) {
     put_int(j, "page_bytes", m->page_bytes);
     put_int(j, "huge_pages", m->huge_pages);
     put_known(j, "huge_page_bytes", m->huge_page_bytes);
-    put_text(j, "transparent_huge_pages", m->transparent_huge);
+    sm_json_put_text(j, "transparent_huge_pages", m->transparent_huge);
     put_int(j, "lock_limit", m->memlock);
     put_int(j, "container_limit", m->cgroup_memory);
     if (m->cgroup_memory != SM_UNLIMITED)
         put_int(j, "container_used", m->cgroup_used);
     if (m->cgroup_cpus > 0.0)
-        put(j, "container_processors", json_real(m->cgroup_cpus));
+        sm_json_put(j, "container_processors", json_real(m->cgroup_cpus));
     put_known(j, "gpu_limit", m->gpu_wired);
     if (m->gpu_wired > 0)
-        put(j, "gpu_limit_is_default", json_boolean(m->gpu_wired_default));
+        sm_json_put(j, "gpu_limit_is_default", json_boolean(m->gpu_wired_default));
     put_known(j, "disk_free", d->disk_free);
     return j;
 }
@@ -216,10 +203,10 @@ static json_t *kernels_json(const sm_doctor_report *d) {
         if (!sm_isa_built((sm_isa)i))
             continue;
         json_t *o = json_object();
-        put(o, "name", json_string(sm_isa_name((sm_isa)i)));
-        put(o, "needs", json_string(sm_isa_needs((sm_isa)i)));
-        put(o, "there", json_boolean(i <= (int)sm_isa_detect()));
-        put(o, "used", json_boolean(i <= (int)d->isa));
+        sm_json_put(o, "name", json_string(sm_isa_name((sm_isa)i)));
+        sm_json_put(o, "needs", json_string(sm_isa_needs((sm_isa)i)));
+        sm_json_put(o, "there", json_boolean(i <= (int)sm_isa_detect()));
+        sm_json_put(o, "used", json_boolean(i <= (int)d->isa));
         json_array_append_new(all, o);
     }
     return all;
@@ -233,25 +220,25 @@ static json_t *measured_json(const sm_doctor_report *d) {
         return json_null();
     }
     put_int(j, "threads", (uint64_t)p->n_threads);
-    put(j, "read_gbps_1", json_real(p->read_gbps_1));
-    put(j, "read_gbps", json_real(p->read_gbps));
-    put(j, "int8_tops_1", json_real(p->int8_tops_1));
-    put(j, "int8_tops", json_real(p->int8_tops));
-    put_text(j, "int8_isa", p->int8_isa);
-    put(j, "f32_gflops_1", json_real(p->f32_gflops_1));
-    put(j, "f32_gflops", json_real(p->f32_gflops));
-    put_text(j, "f32_isa", p->f32_isa);
+    sm_json_put(j, "read_gbps_1", json_real(p->read_gbps_1));
+    sm_json_put(j, "read_gbps", json_real(p->read_gbps));
+    sm_json_put(j, "int8_tops_1", json_real(p->int8_tops_1));
+    sm_json_put(j, "int8_tops", json_real(p->int8_tops));
+    sm_json_put_text(j, "int8_isa", p->int8_isa);
+    sm_json_put(j, "f32_gflops_1", json_real(p->f32_gflops_1));
+    sm_json_put(j, "f32_gflops", json_real(p->f32_gflops));
+    sm_json_put_text(j, "f32_isa", p->f32_isa);
     put_int(j, "working_set_bytes", p->working_set);
-    put(j, "seconds", json_real(p->seconds));
+    sm_json_put(j, "seconds", json_real(p->seconds));
     return j;
 }
 
 static json_t *model_json(const sm_doctor_report *d) {
     json_t *j = json_object();
-    put_text(j, "name", d->model_name);
+    sm_json_put_text(j, "name", d->model_name);
     put_int(j, "file_bytes", d->model_bytes);
     if (!d->mem.known) {
-        put_text(j, "unknown", d->mem.why);
+        sm_json_put_text(j, "unknown", d->mem.why);
         return j;
     }
     put_int(j, "context", (uint64_t)d->mem.ctx);
@@ -261,7 +248,7 @@ static json_t *model_json(const sm_doctor_report *d) {
     put_int(j, "total_bytes", d->mem.total);
     put_int(j, "read_bytes_per_token", (uint64_t)d->mem.read_per_token);
     if (d->decode_bound > 0.0)
-        put(j, "tokens_per_second_at_most", json_real(d->decode_bound));
+        sm_json_put(j, "tokens_per_second_at_most", json_real(d->decode_bound));
     return j;
 }
 
@@ -273,51 +260,45 @@ static json_t *lists_json(const sm_doctor_report *d, json_t *j) {
     for (int i = 0; i < n; i++) {
         json_t *o = json_object();
         bool there = b[i]->available(why, sizeof why);
-        put_text(o, "name", b[i]->name);
-        put_text(o, "doc", b[i]->doc);
-        put(o, "available", json_boolean(there));
+        sm_json_put_text(o, "name", b[i]->name);
+        sm_json_put_text(o, "doc", b[i]->doc);
+        sm_json_put(o, "available", json_boolean(there));
         if (!there)
-            put_text(o, "why", why);
+            sm_json_put_text(o, "why", why);
         json_array_append_new(backends, o);
     }
     for (int i = 0; i < d->n_libs; i++)
-        put_text(libs, d->libs[i].name, d->libs[i].version);
+        sm_json_put_text(libs, d->libs[i].name, d->libs[i].version);
     for (int i = 0; i < d->n_gaps; i++) {
         json_t *o = json_object();
-        put_text(o, "name", d->gaps[i].name);
-        put_text(o, "gives", d->gaps[i].gives);
-        put_text(o, "install", d->gaps[i].install);
+        sm_json_put_text(o, "name", d->gaps[i].name);
+        sm_json_put_text(o, "gives", d->gaps[i].gives);
+        sm_json_put_text(o, "install", d->gaps[i].install);
         json_array_append_new(gaps, o);
     }
     for (int i = 0; i < d->n_checks; i++) {
         json_t *o = json_object();
-        put_text(o, "name", d->checks[i].name);
-        put_text(o, "verdict", d->checks[i].warn ? "warn" : "ok");
-        put_text(o, "says", d->checks[i].says);
-        put_text(o, "advice", d->checks[i].advice);
+        sm_json_put_text(o, "name", d->checks[i].name);
+        sm_json_put_text(o, "verdict", d->checks[i].warn ? "warn" : "ok");
+        sm_json_put_text(o, "says", d->checks[i].says);
+        sm_json_put_text(o, "advice", d->checks[i].advice);
         json_array_append_new(checks, o);
     }
-    put(j, "backends", backends);
-    put(j, "libraries", libs);
-    put(j, "missing", gaps);
-    put(j, "checks", checks);
+    sm_json_put(j, "backends", backends);
+    sm_json_put(j, "libraries", libs);
+    sm_json_put(j, "missing", gaps);
+    sm_json_put(j, "checks", checks);
     return j;
 }
 
 sm_status doc_print_json(const sm_doctor_report *d, sm_str *out, sm_err *err) {
     json_t *j = json_object();
-    put(j, "machine", machine_json(d));
-    put(j, "memory", memory_json(d));
-    put(j, "kernels", kernels_json(d));
-    put(j, "measured", measured_json(d));
+    sm_json_put(j, "machine", machine_json(d));
+    sm_json_put(j, "memory", memory_json(d));
+    sm_json_put(j, "kernels", kernels_json(d));
+    sm_json_put(j, "measured", measured_json(d));
     if (d->has_model)
-        put(j, "model", model_json(d));
+        sm_json_put(j, "model", model_json(d));
     lists_json(d, j);
-    char *text = json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
-    sm_status st = text ? SM_OK : SM_NOMEM(err);
-    sm_str_adds(out, text ? text : "");
-    sm_str_addc(out, '\n');
-    free(text);
-    json_decref(j);
-    return st;
+    return sm_json_write(j, 6, out, err);
 }
