@@ -78,7 +78,8 @@ static sm_status prompt_text(const run_args *a, const smelt_model *m, const sm_s
         sm_log(1, "the model has no chat template: --system is left out");
     else if (a->system && q)
         v[k++] = (smelt_message){"system", a->system};
-    v[k++] = (smelt_message){"user", sm_str_z(text)};
+    if (text) /* a request has its own */
+        v[k++] = (smelt_message){"user", sm_str_z(text)};
     return turn_text(m, q, v, k, out, flags, err);
 }
 
