@@ -244,8 +244,7 @@ smelt_status smelt_session_next(smelt_session *s, smelt_token *out, smelt_error 
 smelt_status smelt_session_logits(smelt_session *s, const float **logits, int32_t *vocab, smelt_error *err);
 
 /* ------------------------------------------------------------------ convert */
-/* One tensor as it was carried over. */
-/* Strings last until the callback returns. */
+/* One tensor as it was carried over.  Strings last until the callback returns. */
 typedef struct smelt_tensor_report {
     const char *name, *from, *to; /* encodings */
     const char *how;              /* "same", "transcoded", "kept", "re-quantized", "widened" */

@@ -292,10 +292,10 @@ def test_save_and_load(models, home):
 @pytest.mark.parametrize("content, words", [
     ("{", ["line 1", "JSON"]),
     ('[{"role": "user", "content": "a"},\n {"role": "user"', ["line 2", "JSON"]),
-    ('{"messages": 3}', ["messages: wanted an array", "a number"]),
+    ('{"messages": 3}', ["messages: wanted an array", "an integer"]),
     ('{"turns": []}', ["messages: wanted an array", "nothing"]),
     ('"text"', ["JSON"]),
-    ('[3]', ["messages[0]: wanted an object", "a number"]),
+    ('[3]', ["messages[0]: wanted an object", "an integer"]),
     ('[{"role": "user", "content": "a"}, {"role": "robot", "content": "b"}]', ["messages[1].role", '"robot"']),
     ('[{"content": "b"}]', ["messages[0].role", "nothing"]),
     ('[{"role": "user", "content": null}]', ["messages[0].content: wanted a text", "null"]),

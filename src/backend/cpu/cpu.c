@@ -234,7 +234,7 @@ static sm_status cpu_plan(const sm_func *f, const sm_limits *lim, sm_exe_info *o
 
 const sm_backend sm_backend_cpu = {
     .name = "cpu",
-    .doc = "fast kernels for x86-64 (AVX2, AVX-512, VNNI), plain C elsewhere; models",
+    .doc = "fast kernels for x86-64 (AVX2, AVX-512, VNNI) and ARM (NEON, dotprod, i8mm), plain C elsewhere; models",
     .rows = true,
     .as_written = false,
     .available = available,
