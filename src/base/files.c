@@ -23,7 +23,18 @@
 sm_status sm_os_fail(sm_err *err, const char *op, const char *path) {
     int e = errno;
     bool full = e == ENOSPC || e == EDQUOT || e == EFBIG || e == ENOMEM || e == EMFILE || e == ENFILE;
-    return SM_FAIL(err, full ? SM_RESOURCE : SM_BADINPUT, "cannot %s '%s': %s", op, path, strerror(e));
+    SM_FAIL(err, full ? SM_RESOURCE : SM_BADINPUT, "cannot %s '%s': %s", op, path, strerror(e));
+    if (e == ENOSPC || e == EDQUOT)
+        sm_err_hint(err, "make room there, or write to a folder on another disk");
+    else if (e == EFBIG)
+        sm_err_hint(err, "ulimit -f tells how large a file may become here");
+    else if (e == EMFILE || e == ENFILE)
+        sm_err_hint(err, "ulimit -n tells how many files may be open here");
+    else if (strcmp(op, "create") == 0 && e == ENOENT)
+        sm_err_hint(err, "make the folder that it goes to first: mkdir -p does");
+    else if (strcmp(op, "create") == 0 && (e == EACCES || e == EPERM || e == EROFS))
+        sm_err_hint(err, "name a place in a folder that you may write to");
+    return full ? SM_RESOURCE : SM_BADINPUT;
 }
 
 static const char *kind_of(mode_t mode) {

@@ -56,8 +56,11 @@ static sm_status check_place(const sm_outdir *d, bool *exists, sm_err *err) {
     *exists = lstat(d->place, &s) == 0;
     if (!*exists)
         return SM_OK;
-    if (!S_ISDIR(s.st_mode))
-        return SM_FAIL(err, SM_BADINPUT, "output '%s' exists and is not a directory", d->place);
+    if (!S_ISDIR(s.st_mode)) {
+        SM_FAIL(err, SM_BADINPUT, "output '%s' exists and is not a directory", d->place);
+        sm_err_hint(err, "name another output, or remove the file");
+        return SM_BADINPUT;
+    }
     if (is_empty_dir(d->place))
         return SM_OK;
     if (!d->marker)

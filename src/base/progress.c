@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/env.h"
 #include "base/log.h"
 #include "base/log_int.h"
 #include "base/mem.h"
@@ -77,7 +78,8 @@ static void draw(const sm_progress *p, int64_t now) {
 void sm_progress_start(sm_progress *p, const char *what, const char *unit, uint64_t total) {
     *p = (sm_progress){.what = what, .unit = unit, .total = total, .t0_us = sm_now_us()};
     /* last_us < 0: never drawn */
-    p->last_us = sm_log_level() >= 1 && isatty(STDERR_FILENO) ? p->t0_us + FIRST_US - EVERY_US : -1;
+    p->last_us =
+        sm_log_level() >= 1 && isatty(STDERR_FILENO) && !sm_env_plain_terminal() ? p->t0_us + FIRST_US - EVERY_US : -1;
 }
 
 void sm_progress_add(sm_progress *p, uint64_t n) {

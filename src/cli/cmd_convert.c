@@ -25,7 +25,7 @@ static const opt convert_opts[] = {
     {"quant", 0, OPT_STR, AT(quant), "Q",
      "weights: auto keeps the codes where the package can hold them, keep insists on it, none: fp16; new codes: int4, "
      "int8, or uint4, uint8 with a zero point; default auto",
-     0, 0, NULL, "auto keep none int4 int8"},
+     0, 0, NULL, "auto keep none int4 int8 uint4 uint8"},
     {"block", 0, OPT_STR, AT(block), "N|channel",
      "weights of a row that share a scale when they are quantized anew; channel: the whole row; default 32", 0, 0,
      NULL},

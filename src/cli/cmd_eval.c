@@ -98,15 +98,21 @@ static sm_status print_report(const eval_args *a, const smelt_eval_report *r, co
             sm_str_addc(&out, ']');
         }
         sm_str_addf(&out, ",\"peak_rss_bytes\":%llu}\n", (unsigned long long)sm_peak_rss_bytes());
+    } else if (r->scored == 0) {
+        sm_str_adds(&out, "no perplexity: one token alone has none before it that would foretell it\n");
     } else {
         sm_str_addf(&out, "perplexity %.4f +/- %.5f (%llu tokens scored in %d windows)\n", ppl, r->ppl_error,
                     (unsigned long long)r->scored, r->windows);
     }
     sm_status st = sm_str_ok(&c->out) ? cli_print(&out, err) : SM_NOMEM(err);
     sm_str_free(&out);
-    if (st == SM_OK && r->scored && r->ppl > a->max_ppl)
-        st = SM_FAIL(err, SM_FAILED, "perplexity %.4f is above --max-ppl %g", r->ppl, a->max_ppl);
-    return st;
+    if (st != SM_OK || isnan(a->max_ppl) || (r->scored && r->ppl <= a->max_ppl))
+        return st;
+    if (!r->scored || isnan(r->ppl)) { /* nothing was scored, or logits are no numbers: a limit is not kept by that */
+        SM_FAIL(err, SM_FAILED, "there is no perplexity that could be within --max-ppl %g", a->max_ppl);
+        return SM_FAILED;
+    }
+    return SM_FAIL(err, SM_FAILED, "perplexity %.4f is above --max-ppl %g", r->ppl, a->max_ppl);
 }
 
 static sm_status eval(const eval_args *a, smelt_model *m, sm_err *err) {

@@ -31,9 +31,27 @@ void cli_overview(sm_str *out) {
     sm_str_adds(out, "\nsmelt help COMMAND or smelt COMMAND --help tells more.\n");
 }
 
+/* Commands of other programs of this kind, which people try; and what does it meanwhile. */
+static const struct {
+    const char *name, *instead;
+} absent[] = {
+    {"bench", "smelt run -n 128 tells the speed of a reply, smelt doctor MODEL the most that memory allows"},
+    {"plan", "smelt doctor MODEL says whether a model fits this machine; docs/apple.md what is known of Apple's"},
+    {"serve", "smelt run --chat FILE answers a request as chat servers take it"},
+    {"pull", "fetch the file with another program and give its path"},
+    {"list", "there is no store of models: give the path of a .gguf file or an .mlpackage"},
+    {"rm", "there is no store of models: remove the file itself"},
+};
+
 sm_status cli_unknown_command(const char *name, sm_err *err) {
     const char *names[32];
     size_t n = 0;
+    for (size_t i = 0; i < SM_ARRAY_LEN(absent); i++)
+        if (strcmp(name, absent[i].name) == 0) {
+            SM_FAIL(err, SM_UNSUPPORTED, "smelt %s is not supported here yet", name);
+            sm_err_hint(err, "%s", absent[i].instead);
+            return SM_UNSUPPORTED;
+        }
     for (; n < (size_t)n_commands && n < SM_ARRAY_LEN(names); n++)
         names[n] = commands[n]->name;
     const char *nearest = sm_nearest(name, names, n);

@@ -38,7 +38,8 @@ static const opt run_opts[] = {
     {"chat-template", 0, OPT_STR, AT(request.tmpl), "FILE", "chat template to use instead of the model's", 0, 0, NULL},
     {"chat-template-kwargs", 0, OPT_STR, AT(request.variables), "JSON",
      "an object of variables for the template: {\"enable_thinking\": false}", 0, 0, NULL},
-    {"print-prompt", 0, OPT_ON, AT(print_prompt), NULL, "print what the model would be given, and stop", 0, 0, NULL},
+    {"print-prompt", 0, OPT_ON, AT(print_prompt), NULL,
+     "print what the model would be given, and stop; with --json {\"prompt\":..}", 0, 0, NULL},
     {"raw", 0, OPT_ON, AT(raw), NULL, "continue the prompt, without chat template", 0, 0, NULL},
     {"tokenizer", 0, OPT_STR, AT(tokenizer), "PATH", "file to take vocabulary and template from", 0, 0, NULL},
     {"ignore-eos", 0, OPT_ON, AT(ignore_eos), NULL, "tokens that end a reply are never chosen", 0, 0, NULL},
@@ -83,6 +84,18 @@ static sm_status prompt_text(const run_args *a, const smelt_model *m, const sm_s
     return turn_text(m, q, v, k, out, flags, err);
 }
 
+static sm_status print_prompt(const run_args *a, sm_str *prompt, sm_err *err) {
+    sm_str out = SM_STR_INIT;
+    if (!a->k.json)
+        return cli_print(prompt, err);
+    sm_str_adds(&out, "{\"prompt\":");
+    json_text(&out, sm_str_z(prompt), prompt->n);
+    sm_str_adds(&out, "}\n");
+    sm_status st = cli_print(&out, err);
+    sm_str_free(&out);
+    return st;
+}
+
 /* Prints the prompt if that is all that is wanted; *ids stay NULL then. */
 static sm_status make_prompt(const run_args *a, const smelt_model *m, const sm_str *text, int32_t **ids, size_t *n,
                              sm_err *err) {
@@ -91,7 +104,7 @@ static sm_status make_prompt(const run_args *a, const smelt_model *m, const sm_s
     int flags;
     sm_status st = prompt_text(a, m, text, &prompt, &flags, err);
     if (st == SM_OK && a->print_prompt)
-        st = cli_print(&prompt, err);
+        st = print_prompt(a, &prompt, err);
     else if (st == SM_OK && smelt_tokenize(m, sm_str_z(&prompt), prompt.n, flags, ids, n, &e) != SMELT_OK)
         st = cli_fail(&e, err);
     sm_str_free(&prompt);
@@ -168,6 +181,9 @@ static sm_status answer(run_args *a, smelt_model *m, const sm_str *first, bool c
     SM_TRY_DONE(sampling_fill(&a->sampling, m, &sampling, err));
     fill_options(a, &info, n, stop, &sampling, &o);
     o.progress = true;
+    if (info.trained_context > 0 && a->k.ctx > info.trained_context)
+        sm_log(1, "smelt: a context of %d: the model was trained for %d, and is likely to fail beyond", o.context,
+               info.trained_context);
     if (smelt_session_new(m, &o, &s, &e) != SMELT_OK)
         SM_TRY_DONE(cli_fail(&e, err));
     if (chat) {

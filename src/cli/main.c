@@ -100,6 +100,8 @@ int main(int argc, char **argv) {
     sm_err err = {0};
     signal(SIGINT, on_interrupt);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ,
+           SIG_IGN); /* a limit on the size of files is an error of writing, after which things are tidied up */
     if (argc < 2) {
         sm_str out = SM_STR_INIT;
         cli_overview(&out);

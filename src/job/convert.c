@@ -133,6 +133,8 @@ static void count_kv(job *j) {
 /* ------------------------------------------------------------------ tensors */
 static void count_tensor(void *ctx, const sm_pkg_tensor_report *r) {
     job *j = ctx;
+    if (r->c->src.name.n == 0)
+        return; /* the program's own constant (a bias of zeros, rotary frequencies), no tensor of the checkpoint */
     j->rep->count[r->how]++;
     j->rep->from_bytes += r->src_bytes;
     j->rep->to_bytes += r->out_bytes;

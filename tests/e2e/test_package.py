@@ -65,10 +65,11 @@ def test_dry_run_writes_nothing(name, tmp_path):
     out = [tmp_path / "X.mlpackage"] if name == "gemma3" else []
     r = smelt_json("convert", source(name), *out, "-c", CTX, "--dry-run")
     assert r["written"] is False and os.listdir(tmp_path) == []
-    assert {k: r[k] for k in ("transcoded", "kept", "requantized")} == {k: real[k] for k in ("transcoded", "kept", "requantized")}
+    same = ("same", "transcoded", "kept", "requantized", "widened", "from_bytes", "to_bytes")
+    assert {k: r[k] for k in same} == {k: real[k] for k in same}
     dry = {t["name"]: t for t in r["tensors"]}
-    big = [t for t in real["tensors"] if t["how"] not in ("same", "widened")]
-    assert len(big) > 100 and all(dry[t["name"]] == t for t in big)
+    assert len(dry) == len(real["tensors"]) > 100 and all(dry[t["name"]] == t for t in real["tensors"])
+    assert r["from_bytes"] == sum(data.nbytes for _, _, _, data in reader(source(name)).tensors)
 
 
 def begin_and_stop(args, out, sig):

@@ -49,6 +49,17 @@ def test_max_ppl(tmp_path):
     smelt("eval", path, "--text", text, "-c", 64, "--max-ppl", got["ppl"] * 1.01)
 
 
+def test_one_token(tmp_path):
+    """Nothing to score: what would follow is told, a perplexity is not, and no limit is kept by that."""
+    path = make_model(tmp_path / "m.gguf")
+    got = smelt_json("eval", path, "--ids", "1", "--top", 3)
+    assert got["ppl"] is None and got["scored"] == 0 and [len(t["top"]) for t in got["tokens"]] == [3]
+    out, _ = smelt("eval", path, "--ids", "1")
+    assert b"nan" not in out and b"no perplexity" in out
+    _, err = smelt("eval", path, "--ids", "1", "--max-ppl", 1e9, rc=1)
+    assert "no perplexity" in err
+
+
 def test_windows_by_hand(tmp_path):
     """Cut, BOS and scored half, put together from eval --ids."""
     path = make_model(tmp_path / "m.gguf")

@@ -3,6 +3,7 @@
 leaves no trace of the work."""
 import os
 import re
+import resource
 import subprocess
 
 from pty_session import CTRL_C, Terminal
@@ -48,6 +49,23 @@ def test_no_bar_elsewhere(tmp_path):
         t.type(CTRL_C)
         assert t.finish()[0] == 130 and b"\x1b" not in t.all and b"%" not in t.all
     assert os.listdir(tmp_path) == ["a.mlpackage"]
+
+
+def test_no_bar_on_a_plain_terminal(tmp_path):
+    with Terminal("convert", model("gemma3"), tmp_path / "c.mlpackage", *SLOW, env={"TERM": "dumb"}) as t:
+        for _ in range(10):
+            t.read(0.25)
+        t.type(CTRL_C)
+        assert t.finish()[0] == 130 and b"\x1b" not in t.all and b"%" not in t.all
+    assert os.listdir(tmp_path) == []
+
+
+def test_limit_of_file_size(tmp_path):
+    """A write that a limit stops is an error like a full disk, and nothing stays."""
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 22, 1 << 22))  # noqa: E731
+    r = subprocess.run([SMELT, "convert", model("smollm2"), tmp_path / "d.mlpackage", "-c", "128"], capture_output=True,
+                       stdin=subprocess.DEVNULL, preexec_fn=limit, text=True)
+    assert r.returncode == 5 and "File too large" in r.stderr and os.listdir(tmp_path) == [], r.stderr
 
 
 def test_bar_of_a_prompt(tmp_path):

@@ -232,6 +232,11 @@ def printed(*args, **kw):
     return program("run", model("smollm2"), "--print-prompt", *args, **kw)[0].decode()
 
 
+def test_print_prompt_json():
+    text = 'two\nlines, "quoted" \U0001f600'
+    assert json.loads(printed("-p", text, "--json")) == {"prompt": printed("-p", text)}
+
+
 def test_requests(tmp_path):
     """The program's --chat: what the template is given is what transformers would give it."""
     marks = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}

@@ -20,6 +20,9 @@ CASES = [line.split() for line in """
 frobnicate
 conver tiny.gguf out.mlpackage
 help evla
+serve tiny.gguf
+bench tiny.gguf
+pull hf:owner/name
 run
 run tiny.gguf more.gguf -p x
 run tiny.gguf --tmp 1 -p x
@@ -60,6 +63,7 @@ convert tiny.gguf out.mlpackage --quant int3
 convert tiny.gguf out.mlpackage --target iOS12
 convert tiny.gguf folder
 convert missing.gguf out.mlpackage
+convert tiny.gguf nowhere/out.mlpackage
 predict tiny.gguf --in a.npz --out results
 inspect empty.mlpackage
 """.strip().splitlines()]
