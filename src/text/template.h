@@ -26,7 +26,7 @@
 enum {
     SM_TEMPLATE_SOURCE_BYTES = 1 << 20, /* of a template */
     SM_TEMPLATE_DEPTH = 200,            /* of nested expressions and blocks, of nested values, of macro calls */
-    SM_TEMPLATE_EVAL_DEPTH = 2000,      /* of all of these together while rendering */
+    SM_TEMPLATE_EVAL_DEPTH = 800,       /* of all of these together while rendering: 300 KB of stack */
     SM_TEMPLATE_STEPS = 10 << 20,       /* evaluated nodes; 64 bytes or 4 items that one goes through count as one */
     SM_TEMPLATE_WORK_BYTES = 128 << 20, /* values made while rendering */
     SM_TEMPLATE_OUTPUT_BYTES = 64 << 20,

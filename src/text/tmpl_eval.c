@@ -27,7 +27,10 @@ sm_status tmpl_fail(run *r, sm_status code, const char *fmt, ...) {
     va_start(ap, fmt);
     sm_vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
-    return SM_FAIL(r->err, code, "chat template, line %d: %s", r->line, what);
+    SM_FAIL(r->err, code, "chat template, line %d: %s", r->line, what);
+    if (code == SM_RESOURCE)
+        sm_err_hint(r->err, "no model reads that much: give another template (--chat-template FILE), or none (--raw)");
+    return code;
 }
 
 sm_status tmpl_nomem(run *r) {
