@@ -4,7 +4,6 @@
  */
 #include "api/api_int.h"
 
-
 smelt_status smelt_tokenize(const smelt_model *m, const char *text, size_t n_text, int flags, int32_t **ids, size_t *n,
                             smelt_error *err) {
     sm_err e = {0};

@@ -38,20 +38,20 @@ typedef struct sm_limits {
 
 /* One sequence of a step. */
 typedef struct sm_batch_seq {
-    int32_t row0, n_rows;  /* its rows are row0 .. row0 + n_rows - 1, in order of position */
-    int32_t past;          /* positions already in the cache; row i is at position past + i - row0 */
-    const int32_t *pages;  /* page numbers covering positions 0 .. past + n_rows - 1 */
+    int32_t row0, n_rows; /* its rows are row0 .. row0 + n_rows - 1, in order of position */
+    int32_t past;         /* positions already in the cache; row i is at position past + i - row0 */
+    const int32_t *pages; /* page numbers covering positions 0 .. past + n_rows - 1 */
 } sm_batch_seq;
 
 /* One step. */
 typedef struct sm_batch {
-    int32_t n_rows;        /* t */
-    const int32_t *ids;    /* [t] */
-    const int32_t *pos;    /* [t] */
+    int32_t n_rows;     /* t */
+    const int32_t *ids; /* [t] */
+    const int32_t *pos; /* [t] */
     int32_t n_seqs;
     const sm_batch_seq *seqs;
-    int32_t n_out;         /* r */
-    const int32_t *out;    /* [r] rows whose logits are wanted, ascending */
+    int32_t n_out;      /* r */
+    const int32_t *out; /* [r] rows whose logits are wanted, ascending */
 } sm_batch;
 
 typedef struct sm_exe sm_exe;
@@ -65,7 +65,7 @@ typedef struct sm_exe_info {
     uint64_t weight_bytes; /* memory the backend holds for weights, beyond mapped files */
     uint64_t mapped_bytes; /* weights that it reads where they lie in mapped files */
     uint64_t kv_bytes, arena_bytes;
-    char isa[32];          /* kernels chosen, e.g. "avx512vnni" */
+    char isa[32]; /* kernels chosen, e.g. "avx512vnni" */
     int n_threads;
 } sm_exe_info;
 

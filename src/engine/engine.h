@@ -35,7 +35,8 @@ typedef struct sm_seq sm_seq;
 sm_status sm_engine_new(const sm_func *f, const sm_engine_opts *o, sm_engine **out, sm_err *err);
 /* What sm_engine_new would hold, without making it (backend.h); SM_UNSUPPORTED when the backend does not say.  *backend
  * receives the backend's name. */
-sm_status sm_engine_plan(const sm_func *f, const sm_engine_opts *o, sm_exe_info *out, const char **backend, sm_err *err);
+sm_status sm_engine_plan(const sm_func *f, const sm_engine_opts *o, sm_exe_info *out, const char **backend,
+                         sm_err *err);
 void sm_engine_free(sm_engine **e); /* NULL-safe, nulls */
 int32_t sm_engine_vocab(const sm_engine *e);
 int32_t sm_engine_ctx(const sm_engine *e);

@@ -36,7 +36,15 @@ typedef enum sm_op {
     SM_OP_COUNT_
 } sm_op;
 
-typedef enum sm_cost_class { SM_COST_NONE, SM_COST_MOVE, SM_COST_ELEM, SM_COST_EXP, SM_COST_REDUCE, SM_COST_MATMUL, SM_COST_ATTN } sm_cost_class;
+typedef enum sm_cost_class {
+    SM_COST_NONE,
+    SM_COST_MOVE,
+    SM_COST_ELEM,
+    SM_COST_EXP,
+    SM_COST_REDUCE,
+    SM_COST_MATMUL,
+    SM_COST_ATTN
+} sm_cost_class;
 typedef enum sm_lift { SM_LIFT_ELEM, SM_LIFT_LAST, SM_LIFT_SHAPE, SM_LIFT_RULE, SM_LIFT_NO } sm_lift;
 
 typedef struct sm_slot {
@@ -61,13 +69,17 @@ typedef struct sm_op_row {
 const sm_op_row *sm_op_row_of(sm_op op);
 bool sm_op_of_name(sm_sv name, sm_op *out);
 int sm_op_slot(sm_op op, const char *name); /* slot number; -1 when there is none */
-static inline bool sm_op_is_composite(sm_op op) { return sm_op_row_of(op)->since == 0; }
+static inline bool sm_op_is_composite(sm_op op) {
+    return sm_op_row_of(op)->since == 0;
+}
 
 /* ------------------------------------------------------------------ extents */
 typedef int64_t sm_dim;
-#define SM_DIM_UNKNOWN INT64_MIN                  /* not even symbolically known */
-#define SM_DIM_SYM_LIMIT (-((int64_t)1 << 40))    /* below: symbolic handle; at or above: a number */
-static inline bool sm_dim_known(sm_dim d) { return d >= SM_DIM_SYM_LIMIT; }
+#define SM_DIM_UNKNOWN INT64_MIN               /* not even symbolically known */
+#define SM_DIM_SYM_LIMIT (-((int64_t)1 << 40)) /* below: symbolic handle; at or above: a number */
+static inline bool sm_dim_known(sm_dim d) {
+    return d >= SM_DIM_SYM_LIMIT;
+}
 
 typedef struct sm_graph sm_graph;
 /* Named symbol with bounds; the same name gives the same symbol, with the bounds narrowed.  lo >= 0; hi < 0: unbounded.
@@ -118,11 +130,11 @@ typedef struct sm_const {
 typedef struct sm_value {
     const char *name; /* unique inside its function; for constants inside the graph */
     sm_type type;
-    sm_node *def;     /* NULL for inputs and constants */
-    int index;        /* result number of def */
-    sm_const *cst;    /* not NULL: a constant */
-    sm_dim *sym;      /* elements of a small integer or bool value (row-major), when known symbolically; else NULL */
-    uint32_t id;      /* dense number inside the graph, for side tables */
+    sm_node *def;  /* NULL for inputs and constants */
+    int index;     /* result number of def */
+    sm_const *cst; /* not NULL: a constant */
+    sm_dim *sym;   /* elements of a small integer or bool value (row-major), when known symbolically; else NULL */
+    uint32_t id;   /* dense number inside the graph, for side tables */
 } sm_value;
 
 struct sm_node {
@@ -209,11 +221,12 @@ sm_value *sm_build(sm_builder *b, sm_op op, const char *name, ...);
 /* The same with the list slot's n values first. */
 sm_value *sm_build_list(sm_builder *b, sm_op op, const char *name, sm_value *const *list, int n, ...);
 /* The same from arrays: in[] has one entry per slot (NULL: absent). */
-sm_node *sm_build_node(sm_builder *b, sm_op op, const char *name, sm_value *const *in, sm_value *const *list, int n_list);
+sm_node *sm_build_node(sm_builder *b, sm_op op, const char *name, sm_value *const *in, sm_value *const *list,
+                       int n_list);
 /* Blocks for cond and while_loop: made first, filled through a builder of their own, then given to the node. */
 sm_block *sm_build_block(sm_builder *b);
-sm_node *sm_build_node_blocks(sm_builder *b, sm_op op, const char *name, sm_value *const *in, sm_value *const *list, int n_list,
-                              sm_block *const *blocks, int n_blocks);
+sm_node *sm_build_node_blocks(sm_builder *b, sm_op op, const char *name, sm_value *const *in, sm_value *const *list,
+                              int n_list, sm_block *const *blocks, int n_blocks);
 
 /* Constants of the graph.  Small ones are interned by content. */
 sm_value *sm_const_i32(sm_builder *b, int32_t v);
@@ -235,7 +248,8 @@ sm_value *sm_const_as(sm_builder *b, const sm_value *v, const sm_encoding *want,
 sm_node *sm_build_copy(sm_builder *b, const sm_node *n, sm_value **map);
 /* map[v->id] when set (also for constants: a pass may replace them); else a constant itself; else NULL. */
 sm_value *sm_map_value(sm_value **map, sm_value *v);
-sm_value **sm_value_map_new(const sm_graph *g);      /* zeroed side table by value id; values added later do not fit; sm_free */
+sm_value **
+sm_value_map_new(const sm_graph *g); /* zeroed side table by value id; values added later do not fit; sm_free */
 
 /* Removes nodes whose results nobody uses and that write no state. */
 sm_status sm_func_remove_dead(sm_func *f, sm_err *err);
@@ -252,9 +266,9 @@ sm_status sm_verify_func(const sm_func *f, sm_err *err);
 /* MIL text; composites as "smelt.name"; encoded constants carry enc = string("q4_1") and symbolic extents their names,
  * which MIL's own dialect writes as "?".  docs/text-form is the grammar. */
 typedef struct sm_print_opts {
-    bool mil;        /* strict MIL text: "?" for symbols, no smelt extensions (fails on composites) */
-    bool anonymous;  /* values renamed v0, v1 ... in order of definition: equal up to names becomes equal text */
-    bool no_data;    /* constants over 16 elements print as their type, source name and a hash of nothing */
+    bool mil;       /* strict MIL text: "?" for symbols, no smelt extensions (fails on composites) */
+    bool anonymous; /* values renamed v0, v1 ... in order of definition: equal up to names becomes equal text */
+    bool no_data;   /* constants over 16 elements print as their type, source name and a hash of nothing */
 } sm_print_opts;
 sm_status sm_graph_print(const sm_graph *g, const sm_print_opts *o, sm_str *out, sm_err *err);
 sm_status sm_func_print(const sm_func *f, const sm_print_opts *o, sm_str *out, sm_err *err);

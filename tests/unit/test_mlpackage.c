@@ -402,7 +402,7 @@ static void test_manifests(void **state) {
 #define ITEM(path) "{\"author\": \"a\", \"description\": \"d\", \"name\": \"n\", \"path\": \"" path "\"}"
 #define MANIFEST(version, root, items)                                                                                 \
     "{\"fileFormatVersion\": \"" version "\", \"rootModelIdentifier\": \"" root "\", \"itemInfoEntries\": {" items "}" \
-                                                                                                                   "}"
+    "}"
     static const struct {
         const char *text, *part;
         sm_status st;

@@ -32,13 +32,20 @@ static void run_rows(const sm_func *f, float *logits) {
     sm_err err = {0};
     const sm_backend *be = NULL;
     sm_exe *e = NULL;
-    sm_limits lim = {.max_rows = TOTAL, .max_out = TOTAL, .max_ctx = CTX, .max_seqs = 1, .page_tokens = 16, .n_pages = 2, .n_threads = 1};
+    sm_limits lim = {.max_rows = TOTAL,
+                     .max_out = TOTAL,
+                     .max_ctx = CTX,
+                     .max_seqs = 1,
+                     .page_tokens = 16,
+                     .n_pages = 2,
+                     .n_threads = 1};
     int32_t pos[TOTAL], pages[2] = {1, 0};
     for (int i = 0; i < TOTAL; i++)
         pos[i] = i;
     sm_batch_seq seq = {.row0 = 0, .n_rows = TOTAL, .past = 0, .pages = pages};
     sm_batch b = {.n_rows = TOTAL, .ids = tokens, .pos = pos, .n_seqs = 1, .seqs = &seq, .n_out = TOTAL, .out = pos};
-    if (sm_backend_pick("ref", f, &be, &err) != SM_OK || be->compile(f, &lim, &e, &err) != SM_OK || be->run_rows(e, &b, logits, &err) != SM_OK)
+    if (sm_backend_pick("ref", f, &be, &err) != SM_OK || be->compile(f, &lim, &e, &err) != SM_OK ||
+        be->run_rows(e, &b, logits, &err) != SM_OK)
         fail_msg("row form: %s", err.msg);
     be->free(&e);
 }
@@ -263,7 +270,8 @@ static sm_op other_op(mutation *m, sm_op op) {
         {SM_OP_COS, SM_OP_SIN, SM_OP_TANH, SM_OP_SILU, SM_OP_IDENTITY, SM_OP_SQUARE},
         {SM_OP_ADD, SM_OP_SUB, SM_OP_MUL, SM_OP_MAXIMUM, SM_OP_MINIMUM, SM_OP_ADD},
         {SM_OP_GREATER, SM_OP_GREATER_EQUAL, SM_OP_LESS, SM_OP_LESS_EQUAL, SM_OP_EQUAL, SM_OP_NOT_EQUAL},
-        {SM_OP_REDUCE_MEAN, SM_OP_REDUCE_SUM, SM_OP_REDUCE_MAX, SM_OP_REDUCE_MIN, SM_OP_REDUCE_SUM_SQUARE, SM_OP_REDUCE_MEAN},
+        {SM_OP_REDUCE_MEAN, SM_OP_REDUCE_SUM, SM_OP_REDUCE_MAX, SM_OP_REDUCE_MIN, SM_OP_REDUCE_SUM_SQUARE,
+         SM_OP_REDUCE_MEAN},
         {SM_OP_RSQRT, SM_OP_INVERSE, SM_OP_RSQRT, SM_OP_LOG, SM_OP_RSQRT, SM_OP_LOG},
     };
     for (size_t i = 0; i < SM_ARRAY_LEN(like); i++)
@@ -378,12 +386,42 @@ static void one_mutant(const tiny_spec *z, const char *profile, uint64_t seed) {
 }
 
 static const tiny_spec even_specs[] = {
-    {.layers = 2, .d = 32, .heads = 4, .kv_heads = 2, .head_dim = 8, .ff = 32, .vocab = 33, .window = 3, .qk_norm = true,
-     .enc = SM_ENC_DENSE, .seed = 11},
-    {.layers = 2, .d = 32, .heads = 4, .kv_heads = 4, .head_dim = 16, .ff = 32, .vocab = 33, .rot = 8, .attn_cap = 3,
-     .attn_scale = 0.5, .head_cap = 4, .post_norm = true, .enc = SM_ENC_DENSE, .seed = 12},
-    {.layers = 2, .d = 32, .heads = 4, .kv_heads = 2, .head_dim = 4, .ff = 32, .vocab = 33, .attn_scale = 0.7,
-     .two_bases = true, .enc = SM_ENC_DENSE, .seed = 13},
+    {.layers = 2,
+     .d = 32,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 8,
+     .ff = 32,
+     .vocab = 33,
+     .window = 3,
+     .qk_norm = true,
+     .enc = SM_ENC_DENSE,
+     .seed = 11},
+    {.layers = 2,
+     .d = 32,
+     .heads = 4,
+     .kv_heads = 4,
+     .head_dim = 16,
+     .ff = 32,
+     .vocab = 33,
+     .rot = 8,
+     .attn_cap = 3,
+     .attn_scale = 0.5,
+     .head_cap = 4,
+     .post_norm = true,
+     .enc = SM_ENC_DENSE,
+     .seed = 12},
+    {.layers = 2,
+     .d = 32,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 4,
+     .ff = 32,
+     .vocab = 33,
+     .attn_scale = 0.7,
+     .two_bases = true,
+     .enc = SM_ENC_DENSE,
+     .seed = 13},
 };
 
 static void mutants(void **state) {

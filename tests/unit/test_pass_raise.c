@@ -7,8 +7,20 @@
 #include "pass/pass.h"
 #include "sweep.h"
 
-static const tiny_spec small_spec = {.layers = 1, .d = 32, .heads = 2, .kv_heads = 1, .head_dim = 16, .rot = 8, .ff = 32, .vocab = 33, .window = 3,
-                                     .head_cap = 5, .attn_scale = 0.5, .embed_scale = 2, .enc = SM_ENC_Q4_0, .seed = 9};
+static const tiny_spec small_spec = {.layers = 1,
+                                     .d = 32,
+                                     .heads = 2,
+                                     .kv_heads = 1,
+                                     .head_dim = 16,
+                                     .rot = 8,
+                                     .ff = 32,
+                                     .vocab = 33,
+                                     .window = 3,
+                                     .head_cap = 5,
+                                     .attn_scale = 0.5,
+                                     .embed_scale = 2,
+                                     .enc = SM_ENC_Q4_0,
+                                     .seed = 9};
 
 static sm_profile sized(const char *name) {
     sm_profile p = *sm_profile_find(name);
@@ -132,7 +144,7 @@ typedef enum twist {
     NO_MASK,
     TURNED_MASK, /* a mask of one row for all tokens */
     NEGATIVE_CAP,
-    CAP_SCALED, /* 2 * cap * tanh(..): right, with another scale */
+    CAP_SCALED,   /* 2 * cap * tanh(..): right, with another scale */
     MIXED_HEADS,  /* heads to rows without the transpose */
     EPS_OUTSIDE,  /* rsqrt(mean) + eps */
     MEAN_OF_HALF, /* mean over another axis */
@@ -191,7 +203,8 @@ static sm_value *slice(sm_builder *b, sm_value *x, sm_value *begin, sm_value *en
     const bool squeeze[5] = {true, false, false, false, false};
     int r = x->type.rank;
     return sm_build(b, SM_OP_SLICE_BY_INDEX, NULL, "x", x, "begin", begin, "end", end, "end_mask",
-                    sm_const_bools(b, open, r), "squeeze_mask", first_slot ? sm_const_bools(b, squeeze, 5) : NULL, NULL);
+                    sm_const_bools(b, open, r), "squeeze_mask", first_slot ? sm_const_bools(b, squeeze, 5) : NULL,
+                    NULL);
 }
 
 static sm_value *written_table(sm_builder *b, twist w, sm_op op, sm_value *pos) {
@@ -243,9 +256,9 @@ static sm_value *store(sm_builder *b, twist w, const written *p, int which, sm_v
     sm_value *state = p->cache[w == SAME_STATE ? 0 : which];
     sm_value *old = sm_build(b, SM_OP_READ_STATE, NULL, "input", state, NULL);
     sm_value *end = at_position(b, 1, p->kv);
-    sm_value *y = sm_build(b, SM_OP_SLICE_UPDATE, NULL, "x", old, "update", x, "begin", at_position(b, 0, p->past), "end",
-                           end, "end_mask", sm_const_bools(b, open, 5), "squeeze_mask", sm_const_bools(b, squeeze, 5),
-                           NULL);
+    sm_value *y =
+        sm_build(b, SM_OP_SLICE_UPDATE, NULL, "x", old, "update", x, "begin", at_position(b, 0, p->past), "end", end,
+                 "end_mask", sm_const_bools(b, open, 5), "squeeze_mask", sm_const_bools(b, squeeze, 5), NULL);
     sm_build(b, SM_OP_WRITE_STATE, NULL, "input", state, "data", y, NULL);
     sm_value *now = sm_build(b, SM_OP_READ_STATE, NULL, "input", state, NULL);
     if (w == SHORT_KEYS)
@@ -300,7 +313,8 @@ static sm_func *written_decoder(sm_graph *g, twist w) {
     assert_int_equal(sm_func_new(g, "main", 9, &f, &err), SM_OK);
     sm_build_start(b, f);
     sm_dim n = sm_dim_symbol(g, "n", 1, POSITIONS), kv = sm_dim_symbol(g, "kv", 1, POSITIONS);
-    sm_type ids = {.dtype = SM_INT32, .rank = 2, .dims = {1, n}}, mask = {.dtype = SM_FP16, .rank = 4, .dims = {1, 1, n, kv}};
+    sm_type ids = {.dtype = SM_INT32, .rank = 2, .dims = {1, n}},
+            mask = {.dtype = SM_FP16, .rank = 4, .dims = {1, 1, n, kv}};
     sm_type state = {.kind = SM_V_STATE, .dtype = SM_FP16, .rank = 5, .dims = {1, 1, KV, POSITIONS, DIM}};
     p.ids = sm_build_input(b, "inputIds", ids);
     p.mask = sm_build_input(b, "causalMask", mask);
@@ -371,11 +385,8 @@ static void twists(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(identity_gpu),
-        cmocka_unit_test(identity_kv_io),
-        cmocka_unit_test(not_raised),
-        cmocka_unit_test(twists),
-        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(identity_gpu), cmocka_unit_test(identity_kv_io), cmocka_unit_test(not_raised),
+        cmocka_unit_test(twists),       cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,7 +45,8 @@ static inline void tiny_blocks(sm_enc_id id, uint8_t *p, size_t n_blocks, uint64
     }
 }
 
-static inline sm_value *tiny_matrix(sm_builder *b, const tiny_spec *z, const char *name, int64_t rows, int64_t cols, uint64_t *s) {
+static inline sm_value *tiny_matrix(sm_builder *b, const tiny_spec *z, const char *name, int64_t rows, int64_t cols,
+                                    uint64_t *s) {
     int64_t dims[2] = {rows, cols};
     size_t n = (size_t)(rows * cols);
     if (z->enc == SM_ENC_DENSE) {
@@ -59,7 +60,8 @@ static inline sm_value *tiny_matrix(sm_builder *b, const tiny_spec *z, const cha
     size_t bytes = n / 32 * (size_t)sm_enc_row_of(z->enc)->block_bytes;
     uint8_t *p = sm_arena_alloc(b->g->arena, bytes);
     tiny_blocks(z->enc, p, n / 32, s);
-    sm_tensor t = {.name = sm_sv_of(sm_arena_strdup(b->g->arena, name)), .dtype = SM_FP32, .rank = 2, .enc = sm_enc_block(z->enc)};
+    sm_tensor t = {
+        .name = sm_sv_of(sm_arena_strdup(b->g->arena, name)), .dtype = SM_FP32, .rank = 2, .enc = sm_enc_block(z->enc)};
     memcpy(t.dims, dims, sizeof dims);
     t.part[SM_PART_DATA] = (sm_bytes){p, bytes};
     return sm_const_tensor(b, name, &t);
@@ -73,7 +75,8 @@ static inline sm_value *tiny_vector(sm_builder *b, const char *name, int64_t n, 
 }
 
 static inline sm_value *tiny_norm(sm_builder *b, sm_value *x, int64_t d, uint64_t *s) {
-    return sm_build(b, SM_OP_RMS_NORM, NULL, "x", x, "gamma", tiny_vector(b, "gamma", d, s), "eps", sm_const_f(b, SM_FP32, 1e-6), NULL);
+    return sm_build(b, SM_OP_RMS_NORM, NULL, "x", x, "gamma", tiny_vector(b, "gamma", d, s), "eps",
+                    sm_const_f(b, SM_FP32, 1e-6), NULL);
 }
 
 static inline sm_value *tiny_freqs(sm_builder *b, int rot, double base) {
@@ -90,30 +93,38 @@ static inline sm_value *tiny_heads(sm_builder *b, const tiny_spec *z, sm_value *
     return norm ? tiny_norm(b, x, z->head_dim, s) : x;
 }
 
-static inline sm_value *tiny_layer(sm_builder *b, const tiny_spec *z, int l, sm_value *x, sm_value *pos, sm_value *batch, sm_value *const freqs[2],
-                                   uint64_t *s) {
+static inline sm_value *tiny_layer(sm_builder *b, const tiny_spec *z, int l, sm_value *x, sm_value *pos,
+                                   sm_value *batch, sm_value *const freqs[2], uint64_t *s) {
     sm_value *h = tiny_norm(b, x, z->d, s), *freq = freqs[z->two_bases && l % 2 == 0];
     sm_value *one = sm_const_f(b, SM_FP32, 1);
-    sm_value *q = sm_build(b, SM_OP_LINEAR, NULL, "x", h, "weight", tiny_matrix(b, z, "wq", z->heads * z->head_dim, z->d, s), NULL);
-    sm_value *k = sm_build(b, SM_OP_LINEAR, NULL, "x", h, "weight", tiny_matrix(b, z, "wk", z->kv_heads * z->head_dim, z->d, s), NULL);
-    sm_value *v = sm_build(b, SM_OP_LINEAR, NULL, "x", h, "weight", tiny_matrix(b, z, "wv", z->kv_heads * z->head_dim, z->d, s), NULL);
-    q = sm_build(b, SM_OP_ROPE, NULL, "x", tiny_heads(b, z, q, z->heads, z->qk_norm, s), "pos", pos, "inv_freq", freq, "scale", one, NULL);
-    k = sm_build(b, SM_OP_ROPE, NULL, "x", tiny_heads(b, z, k, z->kv_heads, z->qk_norm, s), "pos", pos, "inv_freq", freq, "scale", one, NULL);
+    sm_value *q = sm_build(b, SM_OP_LINEAR, NULL, "x", h, "weight",
+                           tiny_matrix(b, z, "wq", z->heads * z->head_dim, z->d, s), NULL);
+    sm_value *k = sm_build(b, SM_OP_LINEAR, NULL, "x", h, "weight",
+                           tiny_matrix(b, z, "wk", z->kv_heads * z->head_dim, z->d, s), NULL);
+    sm_value *v = sm_build(b, SM_OP_LINEAR, NULL, "x", h, "weight",
+                           tiny_matrix(b, z, "wv", z->kv_heads * z->head_dim, z->d, s), NULL);
+    q = sm_build(b, SM_OP_ROPE, NULL, "x", tiny_heads(b, z, q, z->heads, z->qk_norm, s), "pos", pos, "inv_freq", freq,
+                 "scale", one, NULL);
+    k = sm_build(b, SM_OP_ROPE, NULL, "x", tiny_heads(b, z, k, z->kv_heads, z->qk_norm, s), "pos", pos, "inv_freq",
+                 freq, "scale", one, NULL);
     v = tiny_heads(b, z, v, z->kv_heads, false, s);
     double scale = z->attn_scale > 0 ? z->attn_scale : 1 / sqrt((double)z->head_dim);
-    sm_value *y = sm_build(b, SM_OP_ATTENTION, NULL, "q", q, "k", k, "v", v, "batch", batch, "slot", sm_const_i32(b, l), "scale",
-                           sm_const_f(b, SM_FP32, scale), "window", z->window > 0 && l % 2 == 0 ? sm_const_i32(b, z->window) : NULL, "softcap",
+    sm_value *y = sm_build(b, SM_OP_ATTENTION, NULL, "q", q, "k", k, "v", v, "batch", batch, "slot", sm_const_i32(b, l),
+                           "scale", sm_const_f(b, SM_FP32, scale), "window",
+                           z->window > 0 && l % 2 == 0 ? sm_const_i32(b, z->window) : NULL, "softcap",
                            z->attn_cap > 0 ? sm_const_f(b, SM_FP32, z->attn_cap) : NULL, NULL);
     int32_t flat[2] = {-1, z->heads * z->head_dim};
     y = sm_build(b, SM_OP_RESHAPE, NULL, "x", y, "shape", sm_const_i32s(b, flat, 2), NULL);
-    y = sm_build(b, SM_OP_LINEAR, NULL, "x", y, "weight", tiny_matrix(b, z, "wo", z->d, z->heads * z->head_dim, s), NULL);
+    y = sm_build(b, SM_OP_LINEAR, NULL, "x", y, "weight", tiny_matrix(b, z, "wo", z->d, z->heads * z->head_dim, s),
+                 NULL);
     if (z->post_norm)
         y = tiny_norm(b, y, z->d, s);
     x = sm_build(b, SM_OP_ADD, NULL, "x", x, "y", y, NULL);
     h = tiny_norm(b, x, z->d, s);
     sm_value *g = tiny_matrix(b, z, "gate", z->ff, z->d, s), *u = tiny_matrix(b, z, "up", z->ff, z->d, s);
-    y = sm_build(b, SM_OP_GATED_MLP, NULL, "x", h, "gate", g, "up", u, "down", tiny_matrix(b, z, "down", z->d, z->ff, s), "act",
-                 sm_const_str(b, z->act != NULL ? z->act : "silu"), NULL);
+    y = sm_build(b, SM_OP_GATED_MLP, NULL, "x", h, "gate", g, "up", u, "down",
+                 tiny_matrix(b, z, "down", z->d, z->ff, s), "act", sm_const_str(b, z->act != NULL ? z->act : "silu"),
+                 NULL);
     if (z->post_norm)
         y = tiny_norm(b, y, z->d, s);
     return sm_build(b, SM_OP_ADD, NULL, "x", x, "y", y, NULL);
@@ -130,7 +141,8 @@ static inline sm_status tiny_model(const tiny_spec *z, sm_graph **out, sm_err *e
     sm_type rows = {.kind = SM_V_TENSOR, .dtype = SM_INT32, .rank = 1, .dims = {sm_dim_symbol(*out, "t", 1, -1)}};
     sm_type outs = {.kind = SM_V_TENSOR, .dtype = SM_INT32, .rank = 1, .dims = {sm_dim_symbol(*out, "r", 0, -1)}};
     sm_value *ids = sm_build_input(&b, "ids", rows), *pos = sm_build_input(&b, "pos", rows);
-    sm_value *wanted = sm_build_input(&b, "out", outs), *batch = sm_build_input(&b, "batch", (sm_type){.kind = SM_V_BATCH});
+    sm_value *wanted = sm_build_input(&b, "out", outs),
+             *batch = sm_build_input(&b, "batch", (sm_type){.kind = SM_V_BATCH});
     int rot = z->rot > 0 ? z->rot : z->head_dim;
     sm_value *freqs[2] = {tiny_freqs(&b, rot, 1e6), z->two_bases ? tiny_freqs(&b, rot, 1e4) : NULL};
     sm_value *table = tiny_matrix(&b, z, "embed", z->vocab, z->d, &s);
@@ -140,7 +152,8 @@ static inline sm_status tiny_model(const tiny_spec *z, sm_graph **out, sm_err *e
         x = tiny_layer(&b, z, l, x, pos, batch, freqs, &s);
     x = sm_build(&b, SM_OP_GATHER, NULL, "x", x, "indices", wanted, "axis", sm_const_i32(&b, 0), NULL);
     x = tiny_norm(&b, x, z->d, &s);
-    x = sm_build(&b, SM_OP_LM_HEAD, NULL, "x", x, "weight", z->separate_head ? tiny_matrix(&b, z, "head", z->vocab, z->d, &s) : table, "softcap",
+    x = sm_build(&b, SM_OP_LM_HEAD, NULL, "x", x, "weight",
+                 z->separate_head ? tiny_matrix(&b, z, "head", z->vocab, z->d, &s) : table, "softcap",
                  z->head_cap > 0 ? sm_const_f(&b, SM_FP32, z->head_cap) : NULL, NULL);
     sm_build_output(&b, x, "logits");
     return sm_build_end(&b, err);
@@ -148,16 +161,75 @@ static inline sm_status tiny_model(const tiny_spec *z, sm_graph **out, sm_err *e
 
 /* Shapes that between them use everything. */
 static const tiny_spec tiny_specs[] = {
-    {.layers = 2, .d = 64, .heads = 4, .kv_heads = 2, .head_dim = 16, .ff = 96, .vocab = 80, .enc = SM_ENC_Q4_0, .seed = 1},
-    {.layers = 3, .d = 64, .heads = 4, .kv_heads = 1, .head_dim = 32, .ff = 96, .vocab = 97, .window = 3, .qk_norm = true, .post_norm = true,
-     .two_bases = true, .embed_scale = 8, .act = "gelu_tanh", .enc = SM_ENC_Q8_0, .seed = 2},
-    {.layers = 2, .d = 96, .heads = 3, .kv_heads = 3, .head_dim = 24, .ff = 64, .vocab = 64, .separate_head = true, .rot = 16, .act = "gelu",
-     .enc = SM_ENC_DENSE, .seed = 3},
-    {.layers = 2, .d = 64, .heads = 6, .kv_heads = 2, .head_dim = 16, .ff = 128, .vocab = 70, .qk_norm = true, .head_cap = 30, .attn_cap = 50,
-     .attn_scale = 0.125, .enc = SM_ENC_Q4_1, .seed = 4},
-    {.layers = 1, .d = 32, .heads = 1, .kv_heads = 1, .head_dim = 32, .ff = 32, .vocab = 33, .embed_scale = 5.6568542494923806, .enc = SM_ENC_Q4_1, .seed = 5},
+    {.layers = 2,
+     .d = 64,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 16,
+     .ff = 96,
+     .vocab = 80,
+     .enc = SM_ENC_Q4_0,
+     .seed = 1},
+    {.layers = 3,
+     .d = 64,
+     .heads = 4,
+     .kv_heads = 1,
+     .head_dim = 32,
+     .ff = 96,
+     .vocab = 97,
+     .window = 3,
+     .qk_norm = true,
+     .post_norm = true,
+     .two_bases = true,
+     .embed_scale = 8,
+     .act = "gelu_tanh",
+     .enc = SM_ENC_Q8_0,
+     .seed = 2},
+    {.layers = 2,
+     .d = 96,
+     .heads = 3,
+     .kv_heads = 3,
+     .head_dim = 24,
+     .ff = 64,
+     .vocab = 64,
+     .separate_head = true,
+     .rot = 16,
+     .act = "gelu",
+     .enc = SM_ENC_DENSE,
+     .seed = 3},
+    {.layers = 2,
+     .d = 64,
+     .heads = 6,
+     .kv_heads = 2,
+     .head_dim = 16,
+     .ff = 128,
+     .vocab = 70,
+     .qk_norm = true,
+     .head_cap = 30,
+     .attn_cap = 50,
+     .attn_scale = 0.125,
+     .enc = SM_ENC_Q4_1,
+     .seed = 4},
+    {.layers = 1,
+     .d = 32,
+     .heads = 1,
+     .kv_heads = 1,
+     .head_dim = 32,
+     .ff = 32,
+     .vocab = 33,
+     .embed_scale = 5.6568542494923806,
+     .enc = SM_ENC_Q4_1,
+     .seed = 5},
     /* rows whose quantized form is a multiple of 1024 bytes: buffers keep those apart */
-    {.layers = 1, .d = 64, .heads = 2, .kv_heads = 1, .head_dim = 32, .ff = 1024, .vocab = 40, .enc = SM_ENC_Q8_0, .seed = 6},
+    {.layers = 1,
+     .d = 64,
+     .heads = 2,
+     .kv_heads = 1,
+     .head_dim = 32,
+     .ff = 1024,
+     .vocab = 40,
+     .enc = SM_ENC_Q8_0,
+     .seed = 6},
 };
 
 #endif
