@@ -182,8 +182,7 @@ static sm_status spell_head(const grader *g, const sm_choice_file *f, sm_str *he
     sm_choice_file shots = {0};
     sm_str text = SM_STR_INIT;
     sm_status st = SM_OK;
-    bool letters = f->v[0].v[0].bytes == 1 && f->v[0].v[0].text[1] == 'A';
-    if (letters && strcmp(f->format, "mmlu") == 0) {
+    if (f->letters && strcmp(f->format, "mmlu") == 0) {
         const char *base = sm_path_base(g->file), *tail = strstr(base, "_test.csv");
         tail = tail ? tail : strstr(base, "_val.csv");
         sm_str_adds(head, "The following are multiple choice questions (with answers)");

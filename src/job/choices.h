@@ -41,6 +41,7 @@ typedef struct sm_choice_task {
 
 typedef struct sm_choice_file {
     const char *format;
+    bool letters; /* the style that its tasks are spelled in */
     sm_arena *mem;
     sm_choice_task *v;
     size_t n, cap;

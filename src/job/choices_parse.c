@@ -98,6 +98,7 @@ static sm_status spell_choice(const reader *r, const raw_item *q, int i, bool le
 static sm_status add_task(reader *r, const raw_item *q, sm_choice_style usual) {
     sm_choice_file *f = r->f;
     bool letters = (r->style == SM_CHOICE_AUTO ? usual : r->style) == SM_CHOICE_LETTERS;
+    f->letters = letters;
     sm_str s = SM_STR_INIT;
     if (letters && q->kind == ASKED_GAP)
         return SM_FAIL(r->err, SM_USAGE, "%s: line %d: choices that fill a gap have no letters: wanted style text",
