@@ -148,8 +148,11 @@ static sm_status print_stats(const run_args *a, const smelt_session *s, const tu
         sm_str_free(&out);
         return st;
     }
-    sm_log(1, "prompt %zu tokens, %.1f/s; made %d, %.1f/s (%s); %s%s%s, peak memory %.0f MB", t->n_prompt,
-           turn_prompt_tps(t), t->made, turn_gen_tps(t), turn_finish(t), info.backend, info.isa[0] ? " " : "", info.isa,
+    char speed[32] = ""; /* one token has none */
+    if (t->made > 1)
+        snprintf(speed, sizeof speed, ", %.1f/s", turn_gen_tps(t));
+    sm_log(1, "prompt %zu tokens, %.1f/s; made %d%s (%s); %s%s%s, peak memory %.0f MB", t->n_prompt, turn_prompt_tps(t),
+           t->made, speed, turn_finish(t), info.backend, info.isa[0] ? " " : "", info.isa,
            (double)sm_peak_rss_bytes() / 1e6);
     sm_log(2, "seed %llu, context %d, %d threads, weights %.0f MB beyond the file, caches %.0f MB",
            (unsigned long long)info.seed, info.context, info.threads, (double)info.weight_bytes / 1e6,
