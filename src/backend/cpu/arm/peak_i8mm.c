@@ -1,30 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * peak_i8mm.c: the integer loop of peak.h with SMMLA: 32 products and their sums in one instruction.
+ * peak_i8mm.c: the integer peak with SMMLA: 32 products and their sums in one instruction.
  */
-#include <arm_neon.h>
+#include "backend/cpu/arm/peak_arm_int.h"
 
-#include "backend/cpu/peak.h"
-
-enum { SUMS = 20 };
-
-static double int8_i8mm(long rounds, int32_t *sink) {
-    int32x4_t s[SUMS];
-    int8x16_t a = vdupq_n_s8(3), b = vdupq_n_s8(-5);
-    for (int k = 0; k < SUMS; k++)
-        s[k] = vdupq_n_s32(k);
-    for (long r = 0; r < rounds; r++) {
-        __asm__ volatile("" : "+w"(b)); /* not known any more: multiplied again each time */
-        for (int k = 0; k < SUMS; k++)
-            s[k] = vmmlaq_s32(s[k], a, b);
-    }
-    for (int k = 1; k < SUMS; k++)
-        s[0] = veorq_s32(s[0], s[k]);
-    *sink = vgetq_lane_s32(s[0], 0);
-    return 2.0 * 32 * SUMS * (double)rounds;
-}
-
-void sm_peak_init_i8mm(sm_peak_loops *l) {
-    l->int8_isa = "i8mm";
-    l->int8 = int8_i8mm;
-}
+PEAK_LOOP(i8mm, vmmlaq_s32, 32)

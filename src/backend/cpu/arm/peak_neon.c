@@ -41,13 +41,17 @@ static double int8_neon(long rounds, int32_t *sink) {
 
 static double f32_neon(long rounds, float *sink) {
     float32x4_t s[SUMS_F], x = vdupq_n_f32(0.999f), y = vdupq_n_f32(0.001f);
+#pragma GCC unroll 20
     for (int k = 0; k < SUMS_F; k++)
         s[k] = vdupq_n_f32((float)k);
     for (long r = 0; r < rounds; r++) {
         FRESH(x);
-        for (int k = 0; k < SUMS_F; k++)
+#pragma GCC unroll 20
+        for (int k = 0; k < SUMS_F;
+             k++) /* compilers stop before twenty by themselves, and the sums would lie in memory */
             s[k] = vfmaq_f32(s[k], x, y);
     }
+#pragma GCC unroll 20
     for (int k = 1; k < SUMS_F; k++)
         s[0] = vminq_f32(s[0], s[k]);
     *sink = 1.0f + vgetq_lane_f32(s[0], 0);
