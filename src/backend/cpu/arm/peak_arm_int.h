@@ -10,6 +10,7 @@
 #ifndef SM_PEAK_ARM_INT_H
 #define SM_PEAK_ARM_INT_H
 
+#ifdef __ARM_NEON /* else empty: headers compile alone, on other machines too */
 #include <arm_neon.h>
 
 #include "backend/cpu/peak.h"
@@ -36,4 +37,5 @@ enum { PEAK_SUMS = 20 };
         l->int8 = int8_##set;                                                                                          \
     }
 
+#endif
 #endif
