@@ -140,17 +140,13 @@ smelt_status smelt_doctor(const smelt_doctor_options *options, char **text, size
     return GIVE(st, &e, err);
 }
 
-typedef struct token_relay {
-    const smelt_eval_options *o;
-} token_relay;
-
-static void relay_token(void *ctx, int32_t id, double logprob, const sm_logprob *top, int n_top) {
-    const smelt_eval_options *o = ((token_relay *)ctx)->o;
+static void relay_token(void *user, int32_t id, double logprob, const sm_logprob *top, int n_top) {
+    const smelt_eval_options *o = user;
     o->on_token(o->ctx, id, logprob, (const smelt_logprob *)top, n_top);
 }
 
-static sm_eval_opts eval_opts(const smelt_eval_options *o, token_relay *r) {
-    r->o = o;
+/* Borrows o, which the relay reads. */
+static sm_eval_opts eval_opts(smelt_eval_options *o) {
     return (sm_eval_opts){
         .backend = o->backend,
         .n_threads = o->threads,
@@ -158,7 +154,7 @@ static sm_eval_opts eval_opts(const smelt_eval_options *o, token_relay *r) {
         .top = o->top,
         .logits_npz = o->logits_npz,
         .on_token = o->on_token ? relay_token : NULL,
-        .user = r,
+        .user = o,
         .progress = o->progress,
     };
 }
@@ -171,10 +167,9 @@ smelt_status smelt_eval_ids(smelt_model *m, const int32_t *ids, size_t n, const 
                             smelt_eval_report *out, smelt_error *err) {
     sm_err e = {0};
     smelt_eval_options o;
-    token_relay relay;
     sm_eval_report r = {0};
     TAKE_OPTIONS(o, options);
-    sm_eval_opts eo = eval_opts(&o, &relay);
+    sm_eval_opts eo = eval_opts(&o);
     sm_status st = sm_eval_ids(m->l, m->path, ids, n, &eo, &r, &e);
     give_eval(&r, out);
     return GIVE(st, &e, err);
@@ -184,10 +179,9 @@ smelt_status smelt_eval_text(smelt_model *m, const char *text, size_t n, const s
                              smelt_eval_report *out, smelt_error *err) {
     sm_err e = {0};
     smelt_eval_options o;
-    token_relay relay;
     sm_eval_report r = {0};
     TAKE_OPTIONS(o, options);
-    sm_eval_opts eo = eval_opts(&o, &relay);
+    sm_eval_opts eo = eval_opts(&o);
     sm_status st = sm_eval_text(m->l, m->path, (sm_sv){text, n}, &eo, &r, &e);
     give_eval(&r, out);
     return GIVE(st, &e, err);

@@ -215,17 +215,21 @@ static sm_status feed(smelt_session *s, const int32_t *ids, int32_t n, sm_err *e
     return st;
 }
 
+static sm_status check_room(const smelt_session *s, size_t n, sm_err *e) {
+    int32_t ctx = sm_engine_ctx(s->e);
+    if (n <= (size_t)ctx)
+        return SM_OK;
+    SM_FAIL(e, SM_RESOURCE, "context length exceeded: wanted %zu positions, there are %d", n, ctx);
+    sm_err_hint(e, "give a larger context with -c, or a shorter text");
+    return SM_RESOURCE;
+}
+
 /* Computes what the engine has not seen yet. */
 static sm_status catch_up(smelt_session *s, sm_err *e) {
     int32_t len = sm_seq_len(s->seq);
     if (s->have_logits && (size_t)len == s->history.n)
         return SM_OK;
-    int32_t ctx = sm_engine_ctx(s->e);
-    if (s->history.n > (size_t)ctx) {
-        SM_FAIL(e, SM_RESOURCE, "context length exceeded: wanted %zu positions, there are %d", s->history.n, ctx);
-        sm_err_hint(e, "give a larger context with -c, or a shorter text");
-        return SM_RESOURCE;
-    }
+    SM_TRY(check_room(s, s->history.n, e));
     s->have_logits = false;
     if ((size_t)len == s->history.n) /* the logits of the last token were overwritten: it is computed again */
         len = sm_seq_truncate(s->seq, len - 1);
@@ -268,15 +272,11 @@ static sm_status new_reply(smelt_session *s, sm_err *e) {
 }
 
 static sm_status sync_ids(smelt_session *s, const int32_t *ids, size_t n, size_t *reused, sm_err *e) {
-    size_t same = 0, ctx = (size_t)sm_engine_ctx(s->e);
+    size_t same = 0;
     *reused = 0;
     if (n == 0)
         return SM_FAIL(e, SM_BADINPUT, "the prompt is empty: wanted at least one token");
-    if (n > ctx) { /* before anything is forgotten */
-        SM_FAIL(e, SM_RESOURCE, "context length exceeded: wanted %zu positions, there are %zu", n, ctx);
-        sm_err_hint(e, "give a larger context with -c, or a shorter text");
-        return SM_RESOURCE;
-    }
+    SM_TRY(check_room(s, n, e)); /* before anything is forgotten */
     SM_TRY(new_reply(s, e));
     while (same < n && same < s->history.n && s->history.v[same] == ids[same])
         same++;
