@@ -255,18 +255,19 @@ typedef struct smelt_tensor_report {
 
 typedef struct smelt_convert_options {
     size_t size;
-    const char *kv;        /* "state", "io"; NULL: state */
-    const char *quant;     /* "auto", "keep", "none", "int4", "int8", "uint4", "uint8"; NULL: auto */
-    int quant_block;       /* weights of a row that share a scale, anew; 0: 32; negative: the whole row */
-    int32_t context;       /* positions; 0: trained, at most 2048 */
-    int32_t seq;           /* tokens per call of a fixed-shape package; 0: 1..context */
+    const char *kv;    /* "state", "io"; NULL: state */
+    const char *quant; /* "auto", "keep", "none", "int4", "int8", "uint4", "uint8", "lut1", 2, 3, 4, 6, 8; NULL: auto */
+    int quant_block;   /* weights of a row that share a scale, anew; 0: 32; negative: the whole row */
+    int32_t context;   /* positions; 0: trained, at most 2048 */
+    int32_t seq;       /* tokens per call of a fixed-shape package; 0: 1..context */
     const char *target;    /* "iOS18"; NULL: iOS18 */
     const char *tokenizer; /* as in smelt_model_options */
     bool dry_run;          /* report only, write nothing */
     bool progress;         /* a bar on stderr when it is a terminal */
     void (*on_tensor)(void *ctx, const smelt_tensor_report *t);
     void *ctx;
-    int threads; /* 0: one per core; the bytes written are the same for any number */
+    int threads;         /* 0: one per core; the bytes written are the same for any number */
+    int32_t quant_group; /* output channels that share a palette (lut); 0: as the design has it; negative: all */
 } smelt_convert_options;
 
 typedef struct smelt_convert_report {

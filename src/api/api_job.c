@@ -16,7 +16,6 @@
 #include "job/predict.h"
 
 static sm_status convert_opts(const smelt_convert_options *o, sm_convert_opts *c, sm_err *e) {
-    static const char *const quants[] = {"auto", "keep", "none", "int4", "int8", "uint4", "uint8"};
     const char *kv = o->kv ? o->kv : "state", *quant = o->quant ? o->quant : "auto";
     memset(c, 0, sizeof *c);
     if (strcmp(kv, "state") != 0 && strcmp(kv, "io") != 0)
@@ -24,15 +23,14 @@ static sm_status convert_opts(const smelt_convert_options *o, sm_convert_opts *c
     if (o->target && strcasecmp(o->target, "iOS18") != 0 && strcasecmp(o->target, "macOS15") != 0)
         return SM_FAIL(e, SM_UNSUPPORTED, "target '%s' is not supported here yet: wanted iOS18 or macOS15", o->target);
     c->profile = strcmp(kv, "io") == 0 ? "kv-io" : "gpu";
-    size_t q = 0;
-    while (q < SM_ARRAY_LEN(quants) && strcmp(quant, quants[q]) != 0)
-        q++;
-    if (q == SM_ARRAY_LEN(quants))
-        return SM_FAIL(
-            e, SM_UNSUPPORTED,
-            "quantization '%s' is not supported here yet: wanted auto, keep, none, int4, int8, uint4 or uint8", quant);
-    c->quant = (sm_quant)q;
+    if (!sm_quant_of_name(quant, &c->quant))
+        return SM_FAIL(e, SM_UNSUPPORTED,
+                       "quantization '%s' is not supported here yet: wanted auto, keep, none, int4, int8, uint4, uint8 "
+                       "or lut1, 2, 3, 4, 6, 8",
+                       quant);
     c->quant_block = o->quant_block;
+    c->group_set = o->quant_group != 0;
+    c->group = o->quant_group > 0 ? o->quant_group : 0;
     c->threads = o->threads;
     c->ctx = o->context;
     c->seq = o->seq;

@@ -11,7 +11,7 @@
 typedef struct convert_args {
     opt_common k;
     const char *to, *target, *precision, *quant, *units, *kv, *seq, *tokenizer, *block, *ignored;
-    int64_t ignored_int;
+    int64_t group;
     bool dry_run;
 } convert_args;
 
@@ -24,8 +24,12 @@ static const opt convert_opts[] = {
     {"precision", 0, OPT_STR, AT(precision), "fp16", "of activations; default fp16", 0, 0, NULL},
     {"quant", 0, OPT_STR, AT(quant), "Q",
      "weights: auto keeps the codes where the package can hold them, keep insists on it, none: fp16; new codes: int4, "
-     "int8, or uint4, uint8 with a zero point; default auto",
-     0, 0, NULL, "auto keep none int4 int8 uint4 uint8"},
+     "int8, uint4, uint8 with a zero point, or palettes of 2 to 256 values: lut1, lut2, lut3, lut4, lut6, lut8; "
+     "default auto",
+     0, 0, NULL, "auto keep none int4 int8 uint4 uint8 lut1 lut2 lut3 lut4 lut6 lut8"},
+    {"group", 0, OPT_INT, AT(group), "N",
+     "output channels that share a palette; 0: one palette a tensor; default what the design asks for, 0 on the GPU", 0,
+     1 << 20, NULL},
     {"block", 0, OPT_STR, AT(block), "N|channel",
      "weights of a row that share a scale when they are quantized anew; channel: the whole row; default 32", 0, 0,
      NULL},
@@ -37,8 +41,6 @@ static const opt convert_opts[] = {
     {"verify", 0, OPT_STR, AT(ignored), "TEXTFILE", "compare with the source", 0, 0,
      "compare `smelt eval` of both files"},
     {"max-kl", 0, OPT_STR, AT(ignored), "X", "for --verify", 0, 0, "compare `smelt eval` of both files"},
-    {"group", 0, OPT_INT, AT(ignored_int), "N", "channels that share a palette", 0, 1 << 20,
-     "use --quant int4 with --block"},
     {"imatrix", 0, OPT_STR, AT(ignored), "FILE", "importance of weights", 0, 0, "leave it out"},
     {"functions", 0, OPT_STR, AT(ignored), "NAME:N,..", "several functions", 0, 0,
      "one flexible function serves all lengths"},
@@ -148,7 +150,8 @@ static sm_status parse_block(const char *text, int *out, sm_err *err) {
 static sm_status fill_options(const convert_args *a, smelt_convert_options *o, sm_err *err) {
     static const char *const units[] = {"all", "cpuAndGPU", "cpuOnly", "CPU_AND_GPU", "CPU_ONLY", NULL};
     static const char *const targets[] = {"iOS18", "macOS15", NULL};
-    static const char *const quants[] = {"auto", "keep", "none", "int4", "int8", "uint4", "uint8", NULL};
+    static const char *const quants[] = {"auto", "keep", "none", "int4", "int8", "uint4", "uint8",
+                                         "lut1", "lut2", "lut3", "lut4", "lut6", "lut8",  NULL};
     static const char *const kvs[] = {"state", "io", NULL};
     if (a->to && strcmp(a->to, "mlpackage") != 0)
         return refuse(err, "to", a->to, "mlpackage");
@@ -160,9 +163,15 @@ static sm_status fill_options(const convert_args *a, smelt_convert_options *o, s
     if (a->precision && strcasecmp(a->precision, "fp16") != 0)
         return refuse(err, "precision", a->precision, "fp16");
     if (a->quant && !one_of(a->quant, quants))
-        return refuse(err, "quant", a->quant, "auto, keep, none, int4, int8, uint4, uint8");
+        return refuse(err, "quant", a->quant,
+                      "auto, keep, none, int4, int8, uint4, uint8, lut1, lut2, lut3, lut4, lut6, lut8");
     if (a->kv && !one_of(a->kv, kvs))
         return refuse(err, "kv", a->kv, "state, io");
+    bool palettes = a->quant && strncasecmp(a->quant, "lut", 3) == 0;
+    if (a->group >= 0 && !palettes)
+        return SM_FAIL(err, SM_USAGE, "--group is for palettes, --quant lut1 to lut8; scales have --block");
+    if (a->block && palettes)
+        return SM_FAIL(err, SM_USAGE, "--block is for scales; the channels that share a palette are --group N");
     bool io = a->kv && strcmp(a->kv, "io") == 0;
     *o = (smelt_convert_options){
         .size = sizeof *o,
@@ -176,6 +185,8 @@ static sm_status fill_options(const convert_args *a, smelt_convert_options *o, s
         .progress = !a->k.quiet,
         .on_tensor = on_tensor,
     };
+    if (a->group >= 0)
+        o->quant_group = a->group == 0 ? -1 : (int32_t)a->group;
     if (a->block)
         SM_TRY(parse_block(a->block, &o->quant_block, err));
     if (io && !a->seq)
@@ -228,6 +239,11 @@ static sm_status print_report(const convert_args *a, const smelt_convert_report 
     return st;
 }
 
+static void init(void *args) {
+    convert_args *a = args;
+    a->group = -1;
+}
+
 static sm_status run(void *args, sm_err *err) {
     convert_args *a = args;
     smelt_convert_options o;
@@ -266,5 +282,6 @@ const command cmd_convert = {
     .min_pos = 1,
     .max_pos = 2,
     .pos = ".gguf",
+    .init = init,
     .run = run,
 };

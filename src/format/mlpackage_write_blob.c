@@ -173,18 +173,23 @@ static void transcode_chunks(void *ctx, int ith, int nth) {
         uint64_t from = i * s->chunk, n = SM_MIN(s->chunk, s->n - from);
         uint8_t *out[SM_PART_COUNT];
         for (int k = 0; k < SM_PART_COUNT; k++)
-            out[k] = s->buf[k] == NULL ? NULL : s->buf[k] + rows_bytes(f, k, from);
+            out[k] = s->buf[k] == NULL || k == SM_PART_LUT ? s->buf[k] : s->buf[k] + rows_bytes(f, k, from);
         s->xerr[i] = (sm_xerr){0};
         s->st[i] = sm_transcode_rows(&f->c->src, &f->c->want, f->c->want_dtype, s->row + from, n, out, &s->xerr[i],
                                      &s->err[i]);
     }
 }
 
+static sm_status need_pool(filler *f) {
+    sm_pkg_writer *w = f->w;
+    return w->pool != NULL ? SM_OK : sm_pool_new(w->o == NULL ? 0 : w->o->threads, &w->pool, f->err);
+}
+
 static sm_status transcode_slab(slab *s) {
     filler *f = s->f;
     sm_pkg_writer *w = f->w;
-    if (n_chunks(s) > 1 && w->pool == NULL)
-        SM_TRY(sm_pool_new(w->o == NULL ? 0 : w->o->threads, &w->pool, f->err));
+    if (n_chunks(s) > 1)
+        SM_TRY(need_pool(f));
     if (n_chunks(s) > 1)
         sm_pool_run(w->pool, transcode_chunks, s);
     else
@@ -196,6 +201,8 @@ static sm_status transcode_slab(slab *s) {
         sm_xerr_add(&f->xerr, &s->xerr[i]);
     }
     for (int k = 0; k < SM_PART_COUNT; k++) {
+        if (k == SM_PART_LUT)
+            continue;
         uint64_t from = rows_bytes(f, k, s->row), to = rows_bytes(f, k, s->row + s->n);
         SM_TRY(put_bytes(f, k, from, s->buf[k], (size_t)(to - from)));
         add_progress(f, to - from);
@@ -216,12 +223,18 @@ static sm_status transcode_parts(filler *f) {
     s->f = f;
     s->chunk = SM_MAX(CHUNK_ELEMS / cols / 8 * 8, (uint64_t)8);
     for (int k = 0; k < SM_PART_COUNT; k++) {
-        uint64_t room = rows_bytes(f, k, SM_MIN(s->chunk * SLAB_CHUNKS, rows));
+        uint64_t room = k == SM_PART_LUT ? f->bytes[k] : rows_bytes(f, k, SM_MIN(s->chunk * SLAB_CHUNKS, rows));
         s->buf[k] = f->bytes[k] == 0 ? NULL : sm_alloc((size_t)room);
         if (f->bytes[k] != 0 && s->buf[k] == NULL) {
             st = SM_NOMEM(f->err);
             goto done;
         }
+    }
+    if (sm_transcode_has_tables(src, &f->c->want)) {
+        SM_TRY_DONE(need_pool(f));
+        SM_TRY_DONE(sm_transcode_tables(src, &f->c->want, f->w->pool, s->buf, f->err));
+        SM_TRY_DONE(put_bytes(f, SM_PART_LUT, 0, s->buf[SM_PART_LUT], f->bytes[SM_PART_LUT]));
+        add_progress(f, f->bytes[SM_PART_LUT]);
     }
     for (s->row = 0; s->row < rows; s->row += s->n) {
         s->n = SM_MIN(s->chunk * SLAB_CHUNKS, rows - s->row);

@@ -43,6 +43,8 @@ static sm_status fill_profile(job *j, sm_err *err) {
     j->p.ctx = ctx;
     j->p.quant = j->o->quant;
     j->p.quant_block = j->o->quant_block;
+    if (j->o->group_set)
+        j->p.quant_group = j->o->group;
     if (j->o->seq > ctx)
         return SM_FAIL(err, SM_USAGE, "--seq %" PRId64 ": wanted at most the context, %d", j->o->seq, ctx);
     if (!row->flexible && j->o->seq < 1)
@@ -157,13 +159,14 @@ static sm_status try_tensor(job *j, const char *name, const sm_const *c, sm_err 
     for (int p = 0; p < SM_PART_COUNT; p++) {
         total += part[p];
         size_t room = (size_t)((double)part[p] / (double)rows * (double)SM_MIN(step, rows)) + 64;
-        out[p] = part[p] ? sm_alloc(room) : NULL;
+        out[p] = part[p] ? sm_alloc(p == SM_PART_LUT ? part[p] : room) : NULL;
         if (part[p] && !out[p]) {
             st = SM_NOMEM(err);
             goto done;
         }
     }
     r.out_bytes = total;
+    SM_TRY_DONE(sm_transcode_tables(&c->src, &c->want, NULL, out, err));
     for (uint64_t row = 0; row < rows; row += step) {
         if (sm_cancelled()) {
             st = SM_FAIL(err, SM_CANCELLED, "stopped");

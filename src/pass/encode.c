@@ -19,6 +19,22 @@
 #include <math.h>
 #include <string.h>
 
+static const char *const quants[] = {"auto", "keep", "none", "int4", "int8", "uint4", "uint8",
+                                     "lut1", "lut2", "lut3", "lut4", "lut6", "lut8"};
+
+const char *sm_quant_name(sm_quant q) {
+    return quants[q];
+}
+
+bool sm_quant_of_name(const char *name, sm_quant *out) {
+    for (size_t i = 0; i < SM_ARRAY_LEN(quants); i++)
+        if (strcmp(name, quants[i]) == 0) {
+            *out = (sm_quant)i;
+            return true;
+        }
+    return false;
+}
+
 /* Encodes by block along the last axis; the block must divide it.  Unsigned codes have a zero point of their type. */
 static sm_status want_affine(const sm_const *c, const sm_profile *p, sm_dtype code, sm_encoding *out, sm_err *err) {
     int64_t cols = sm_tensor_cols(&c->src);
@@ -32,6 +48,28 @@ static sm_status want_affine(const sm_const *c, const sm_profile *p, sm_dtype co
         return sm_err_hint(err, "blocks of %" PRId64 " fit this tensor", fits);
     }
     *out = sm_enc_affine(code, SM_FP16, sm_dtype_kind(code) == 'u' ? code : SM_NONE, c->src.rank, block);
+    return SM_OK;
+}
+
+/* A palette for the whole tensor, or one per group of output channels: axis 0, of which the group must be a divisor. */
+static sm_status want_palette(const sm_const *c, const sm_profile *p, sm_dtype code, sm_encoding *out, sm_err *err) {
+    int64_t rows = c->src.dims[0], group = p->quant_group > 0 ? p->quant_group : rows;
+    if (p->opset < 9 && (p->quant_group > 0 || code == SM_UINT3)) {
+        SM_FAIL(err, SM_UNSUPPORTED, "tensor '%.*s': %s came with iOS 18 and macOS 15", (int)c->src.name.n,
+                c->src.name.p, code == SM_UINT3 ? "palettes of 3 bits" : "palettes of groups of channels");
+        return sm_err_hint(err, code == SM_UINT3 ? "use --quant lut4 or lut2" : "use --group 0: one palette a tensor");
+    }
+    if (rows % group != 0) {
+        int64_t fits = group;
+        while (rows % fits != 0)
+            fits--;
+        SM_FAIL(err, SM_UNSUPPORTED, "tensor '%.*s': %" PRId64 " output channels do not divide into groups of %" PRId64,
+                (int)c->src.name.n, c->src.name.p, rows, group);
+        return sm_err_hint(err, "groups of %" PRId64 " fit this tensor, and --group 0 fits all", fits);
+    }
+    *out = (sm_encoding){.id = SM_ENC_LUT, .code = code, .aux = p->act, .vec = 1};
+    for (int a = 0; a < c->src.rank; a++)
+        out->block[a] = a == 0 ? group : c->src.dims[a];
     return SM_OK;
 }
 
@@ -79,6 +117,15 @@ static sm_status want_for_matrix(const sm_const *c, const sm_profile *p, sm_enco
     case SM_QUANT_UINT4:
     case SM_QUANT_UINT8:
         return want_affine(c, p, p->quant == SM_QUANT_UINT4 ? SM_UINT4 : SM_UINT8, out, err);
+    case SM_QUANT_LUT1:
+    case SM_QUANT_LUT2:
+    case SM_QUANT_LUT3:
+    case SM_QUANT_LUT4:
+    case SM_QUANT_LUT6:
+    case SM_QUANT_LUT8: {
+        static const sm_dtype codes[] = {SM_UINT1, SM_UINT2, SM_UINT3, SM_UINT4, SM_UINT6, SM_UINT8};
+        return want_palette(c, p, codes[p->quant - SM_QUANT_LUT1], out, err);
+    }
     case SM_QUANT_AUTO:
         return keep_codes(c, p, out, err);
     case SM_QUANT_KEEP: {

@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "tensor/dtype_int.h"
 #include "tensor/enc_int.h"
+#include "tensor/palette.h"
 
 const char *sm_carry_name(sm_carry c) {
     static const char *const names[] = {"same", "transcoded", "kept", "re-quantized", "widened"};
@@ -144,7 +145,10 @@ static sm_status make_plan(const sm_tensor *src, const sm_encoding *want, plan *
         p->how = SM_CARRY_REQUANTIZED;
         return row->pack != NULL ? SM_OK : no_way(src, want, "this form is read, not written", err);
     case SM_KIND_LUT:
-        return no_way(src, want, "tables are fitted to a whole tensor", err);
+        p->how = SM_CARRY_REQUANTIZED;
+        if ((st = sm_palette_check(src, want, err)) != SM_OK)
+            sm_err_prefix(err, "tensor %s", sm_quote(src->name.p, src->name.n));
+        return st;
     case SM_KIND_AFFINE:
         break;
     }
@@ -289,7 +293,8 @@ static sm_tensor written(const sm_tensor *src, const sm_encoding *want, uint64_t
 
 /* ---- error ---- */
 
-enum { LANES = 8, BATCH = 512 }; /* f32 sums stay short: LANES of them over BATCH elements, then f64 */
+enum { PALETTE_ELEMS = 1 << 17 }; /* weights that get codes at a time */
+enum { LANES = 8, BATCH = 512 };  /* f32 sums stay short: LANES of them over BATCH elements, then f64 */
 
 static void add_errors(const float *x, const float *y, size_t n, double *sum_err, double *max_err) {
     for (size_t from = 0; from < n; from += BATCH) {
@@ -315,6 +320,18 @@ static void add_errors(const float *x, const float *y, size_t n, double *sum_err
     }
 }
 
+/* Row `row` as it was written at `at`, unrounded. */
+static void written_row(const sm_tensor *src, const sm_encoding *want, const sm_tensor *got, uint64_t row, uint64_t at,
+                        uint8_t *const out[SM_PART_COUNT], scratch *s) {
+    size_t cols = (size_t)sm_tensor_cols(src);
+    if (want->id != SM_ENC_LUT || sm_enc_eq(&src->enc, want, src->rank)) {
+        sm_decode_rows(got, at, 1, s->y);
+        return;
+    }
+    sm_codes_unpack(want->code, out[SM_PART_DATA], at * cols, cols, s->q);
+    sm_palette_values(src, want, out[SM_PART_LUT], row, s->q, s->y);
+}
+
 /* Rows [row, row + n) of src, unrounded, against what was written. */
 static void measure(const sm_tensor *src, const sm_encoding *want, sm_dtype want_dtype, uint64_t row, uint64_t n,
                     uint8_t *const out[SM_PART_COUNT], scratch *s, sm_xerr *xe) {
@@ -326,7 +343,7 @@ static void measure(const sm_tensor *src, const sm_encoding *want, sm_dtype want
         ref.dtype = SM_FP32;
     for (uint64_t r = 0; r < n; r++) {
         sm_decode_rows(&ref, row + r, 1, s->x);
-        sm_decode_rows(&got, r, 1, s->y);
+        written_row(src, want, &got, row + r, r, out, s);
         add_errors(s->x, s->y, cols, &e.sum_sq_err, &e.max_abs_err);
         for (size_t i = 0; i < cols; i += BATCH)
             add_errors(zeros, s->x + i, SM_MIN(cols - i, (size_t)BATCH), &e.sum_sq_ref, &e.max_abs_ref);
@@ -405,6 +422,41 @@ static sm_status one_row(const sm_tensor *src, const sm_encoding *want, const pl
     return st;
 }
 
+/* Codes of tables that are fitted already, some rows at a time. */
+static sm_status palette_rows(const sm_tensor *src, const sm_encoding *want, uint64_t row, uint64_t n,
+                              uint8_t *out[SM_PART_COUNT], sm_err *err) {
+    size_t cols = (size_t)sm_tensor_cols(src), step = SM_MIN(SM_MAX(PALETTE_ELEMS / cols, (size_t)1), (size_t)n);
+    sm_palette_room *room = NULL;
+    float *x = sm_alloc_n(step * cols, sizeof *x);
+    int32_t *q = sm_alloc_n(step * cols, sizeof *q);
+    sm_status st = x == NULL || q == NULL ? SM_NOMEM(err) : sm_palette_room_new(&room, err);
+    for (uint64_t r = 0; r < n && st == SM_OK; r += step) {
+        uint64_t k = SM_MIN((uint64_t)step, n - r);
+        sm_decode_rows(src, row + r, k, x);
+        sm_palette_codes(src, want, out[SM_PART_LUT], row + r, k, x, q, room);
+        sm_codes_pack(want->code, out[SM_PART_DATA], r * cols, (size_t)k * cols, q);
+    }
+    sm_palette_room_free(&room);
+    sm_free(x);
+    sm_free(q);
+    return st;
+}
+
+bool sm_transcode_has_tables(const sm_tensor *src, const sm_encoding *want) {
+    return want->id == SM_ENC_LUT && !sm_enc_eq(&src->enc, want, src->rank);
+}
+
+sm_status sm_transcode_tables(const sm_tensor *src, const sm_encoding *want, sm_pool *pool, uint8_t *out[SM_PART_COUNT],
+                              sm_err *err) {
+    return sm_transcode_has_tables(src, want) ? sm_palette_fit(src, want, pool, out[SM_PART_LUT], err) : SM_OK;
+}
+
+sm_status sm_transcode_whole(const sm_tensor *src, const sm_encoding *want, sm_dtype want_dtype, sm_pool *pool,
+                             uint8_t *out[SM_PART_COUNT], sm_xerr *xe, sm_err *err) {
+    SM_TRY(sm_transcode_tables(src, want, pool, out, err));
+    return sm_transcode_rows(src, want, want_dtype, 0, sm_tensor_rows(src), out, xe, err);
+}
+
 sm_status sm_transcode_rows(const sm_tensor *src, const sm_encoding *want, sm_dtype want_dtype, uint64_t row,
                             uint64_t n, uint8_t *out[SM_PART_COUNT], sm_xerr *xe, sm_err *err) {
     size_t cols = (size_t)sm_tensor_cols(src);
@@ -422,7 +474,10 @@ sm_status sm_transcode_rows(const sm_tensor *src, const sm_encoding *want, sm_dt
     }
     if (p.how == SM_CARRY_SAME)
         SM_TRY_DONE(same_rows(src, row, n, &s, out, err));
-    for (uint64_t r = 0; r < n && p.how != SM_CARRY_SAME; r++)
+    bool tables = sm_transcode_has_tables(src, want);
+    if (tables)
+        SM_TRY_DONE(palette_rows(src, want, row, n, out, err));
+    for (uint64_t r = 0; r < n && p.how != SM_CARRY_SAME && !tables; r++)
         SM_TRY_DONE(one_row(src, want, &p, row + r, r, &s, out, err));
     if (xe != NULL)
         measure(src, want, want_dtype, row, n, out, &s, xe);

@@ -13,6 +13,7 @@
 #ifndef SM_TRANSCODE_H
 #define SM_TRANSCODE_H
 
+#include "base/threads.h"
 #include "tensor/encoding.h"
 
 typedef enum sm_carry {
@@ -46,6 +47,15 @@ bool sm_affine_for(const sm_tensor *src, sm_encoding *out);
  * every type used here).  scratch: heap, made inside.  err stats are added to *xe when not NULL. */
 sm_status sm_transcode_rows(const sm_tensor *src, const sm_encoding *want, sm_dtype want_dtype, uint64_t row,
                             uint64_t n, uint8_t *out[SM_PART_COUNT], sm_xerr *xe, sm_err *err);
+
+/* What belongs to the whole tensor and comes before its rows: with new tables (LUT, palette.h), out[SM_PART_LUT]
+ * receives all of them, and sm_transcode_rows reads them there; nothing otherwise. */
+bool sm_transcode_has_tables(const sm_tensor *src, const sm_encoding *want);
+sm_status sm_transcode_tables(const sm_tensor *src, const sm_encoding *want, sm_pool *pool, uint8_t *out[SM_PART_COUNT],
+                              sm_err *err);
+/* Tables and all rows. */
+sm_status sm_transcode_whole(const sm_tensor *src, const sm_encoding *want, sm_dtype want_dtype, sm_pool *pool,
+                             uint8_t *out[SM_PART_COUNT], sm_xerr *xe, sm_err *err);
 
 /* Encodes f32 rows to AFFINE along the last axis.  Without an offset and with a whole one, each block gets the scale
  * (and offset) of least squared error (affine_fit.h), all codes in use and scales positive; with a float offset the

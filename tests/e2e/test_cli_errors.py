@@ -135,7 +135,7 @@ def test_no_such_backend(tiny):
     ["convert", "M", "o.mlpackage", "--to", "mlx"],
     ["convert", "M", "o.mlpackage", "--target", "iOS15"],
     ["convert", "M", "o.mlpackage", "--precision", "fp32"],
-    ["convert", "M", "o.mlpackage", "--quant", "lut4"],
+    ["convert", "M", "o.mlpackage", "--quant", "lut5"],
     ["convert", "M", "o.mlpackage", "--units", "cpuAndNeuralEngine"],
     ["convert", "M", "o.mlpackage", "--kv", "none"],
     ["convert", "M", "o.mlpackage", "--seq", "1,64"],

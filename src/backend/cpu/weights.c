@@ -52,7 +52,7 @@ static sm_status convert(const sm_const *c, sm_tensor *t, void **block, sm_err *
         t->part[p] = (sm_bytes){bytes[p] > 0 ? at : NULL, bytes[p]};
         at += (bytes[p] + 63) / 64 * 64;
     }
-    return sm_transcode_rows(&c->src, &c->want, c->want_dtype, 0, sm_tensor_rows(&c->src), part, NULL, err);
+    return sm_transcode_whole(&c->src, &c->want, c->want_dtype, NULL, part, NULL, err);
 }
 
 sm_status cpu_weight(sm_exe *e, const sm_value *v, bool packed, int32_t *out, sm_err *err) {

@@ -32,7 +32,7 @@ static sm_status recode(const sm_const *k, sm_tensor **out, sm_err *err) {
         t->part[p] = (sm_bytes){bytes[p] > 0 ? at : NULL, bytes[p]};
         at += (bytes[p] + 63) / 64 * 64;
     }
-    sm_status st = sm_transcode_rows(src, &k->want, k->want_dtype, 0, sm_tensor_rows(src), part, NULL, err);
+    sm_status st = sm_transcode_whole(src, &k->want, k->want_dtype, NULL, part, NULL, err);
     if (st != SM_OK)
         sm_free(t);
     else

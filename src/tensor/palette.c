@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * palette.c: histograms of weights, tables from them, codes from tables (palette.h).
+ *
+ * A histogram has a bin per fp16 number, in ascending order: key 0 is -65504's side, key 65535 the other.  A bin counts
+ * weights and sums what they are off its number, in whole units of 2^-13 of fp16's last place there (the last place of
+ * an f32 of that size): integers, so that threads may add in any order.
+ *
+ *     weights of one table, a chunk of rows at a time -> bins     (threads share a large table by chunks)
+ *     bins -> numbers with masses -> clusters -> entries          (threads share many tables by tables)
+ */
+#include "tensor/palette.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/files.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "tensor/dtype_int.h"
+#include "tensor/enc_int.h"
+#include "tensor/kmeans.h"
+
+enum {
+    KEYS = 1 << 16,
+    SPAN = 64,        /* keys that are noted together */
+    CHUNK = 1 << 16,  /* weights read at a time */
+    SHARED = 1 << 20, /* weights from which on a table is filled by all threads */
+    ROUNDS = 16,      /* of moving rounded entries */
+    ENTRIES_MAX = 256,
+    TINY_SHIFT = 13,
+};
+
+/* ------------------------------------------------------------------ histogram */
+
+typedef struct bin {
+    int64_t off; /* sum of distances to the bin's number, in its units */
+    uint64_t n;
+} bin;
+
+typedef struct hist {
+    bin *bins;                 /* KEYS */
+    uint8_t used[KEYS / SPAN]; /* spans that hold something */
+    uint64_t n_bad;            /* not finite, or beyond fp16 */
+} hist;
+
+static bool hist_new(hist *h) {
+    memset(h, 0, sizeof *h);
+    h->bins = sm_alloc_n(KEYS, sizeof *h->bins);
+    return h->bins != NULL;
+}
+
+static void hist_clear(hist *h) {
+    for (size_t s = 0; s < KEYS / SPAN; s++)
+        if (h->used[s])
+            memset(h->bins + s * SPAN, 0, SPAN * sizeof *h->bins);
+    memset(h->used, 0, sizeof h->used);
+    h->n_bad = 0;
+}
+
+/* fp16 numbers in the order of their values; both zeros are one. */
+static inline uint32_t key_of(uint16_t h) {
+    h = h == 0x8000 ? 0 : h;
+    return (uint32_t)(h ^ ((h & 0x8000) != 0 ? 0xFFFF : 0x8000));
+}
+
+static inline uint16_t half_of(uint32_t key) {
+    return (uint16_t)(key ^ ((key & 0x8000) != 0 ? 0x8000 : 0xFFFF));
+}
+
+/* Unit of a bin's sums: 2^-13 of fp16's last place at h. */
+static inline double unit_of(uint16_t h) {
+    int e = h >> 10 & 31;
+    return ldexp(1.0, (e > 0 ? e : 1) - 25 - TINY_SHIFT);
+}
+
+/* x times scale, a power of two. */
+static void hist_add(hist *h, const float *x, size_t n, float scale) {
+    enum { BATCH = 256 };
+    float per_unit[32], off[BATCH];
+    uint16_t half[BATCH];
+    for (int e = 0; e < 32; e++)
+        per_unit[e] = (float)(1.0 / unit_of((uint16_t)(e << 10)));
+    for (size_t from = 0; from < n; from += BATCH) {
+        size_t len = SM_MIN(n - from, (size_t)BATCH);
+        for (size_t i = 0; i < len; i++) {
+            float v = x[from + i] * scale;
+            half[i] = f32_to_f16(v);
+            off[i] = v - f16_to_f32(half[i]);
+        }
+        for (size_t i = 0; i < len; i++) {
+            int e = half[i] >> 10 & 31;
+            uint32_t key = key_of(half[i]);
+            if (e == 31) {
+                h->n_bad++;
+                continue;
+            }
+            h->bins[key].n++;
+            h->bins[key].off += (int64_t)(off[i] * per_unit[e]);
+            h->used[key / SPAN] = 1;
+        }
+    }
+}
+
+static void hist_merge(hist *to, const hist *from) {
+    for (size_t s = 0; s < KEYS / SPAN; s++) {
+        if (!from->used[s])
+            continue;
+        to->used[s] = 1;
+        for (size_t k = s * SPAN; k < (s + 1) * SPAN; k++) {
+            to->bins[k].n += from->bins[k].n;
+            to->bins[k].off += from->bins[k].off;
+        }
+    }
+    to->n_bad += from->n_bad;
+}
+
+/* ------------------------------------------------------------------ entries */
+
+typedef struct fitter {
+    hist h;
+    sm_kmeans *km;
+    double *mass, *sum; /* KEYS + 1: prefix sums, sums about `middle` */
+    uint32_t n;
+    double middle;
+} fitter;
+
+static void fitter_free(fitter *f) {
+    sm_free(f->h.bins);
+    sm_kmeans_free(&f->km);
+    sm_free(f->mass);
+    sm_free(f->sum);
+}
+
+static sm_status fitter_new(fitter *f, sm_err *err) {
+    memset(f, 0, sizeof *f);
+    f->mass = sm_alloc_n(KEYS + 1, sizeof *f->mass);
+    f->sum = sm_alloc_n(KEYS + 1, sizeof *f->sum);
+    if (hist_new(&f->h) && f->mass != NULL && f->sum != NULL)
+        return sm_kmeans_new(KEYS, &f->km, err);
+    return SM_NOMEM(err);
+}
+
+/* Bins that hold something as numbers with masses; the histogram is empty again. */
+static void take_numbers(fitter *f) {
+    double total = 0.0, all = 0.0;
+    uint32_t n = 0;
+    for (uint32_t s = 0; s < KEYS / SPAN; s++)
+        for (uint32_t k = s * SPAN; f->h.used[s] && k < (s + 1) * SPAN; k++) {
+            const bin *b = &f->h.bins[k];
+            if (b->n == 0)
+                continue;
+            uint16_t half = half_of(k);
+            f->mass[++n] = (double)b->n;
+            f->sum[n] = (double)b->n * (double)f16_to_f32(half) + (double)b->off * unit_of(half);
+            total += f->mass[n];
+            all += f->sum[n];
+        }
+    f->n = n;
+    f->middle = n == 0 ? 0.0 : all / total;
+    f->mass[0] = f->sum[0] = 0.0;
+    for (uint32_t i = 1; i <= n; i++) {
+        f->sum[i] = f->sum[i - 1] + (f->sum[i] - f->mass[i] * f->middle);
+        f->mass[i] += f->mass[i - 1];
+    }
+    hist_clear(&f->h);
+}
+
+/* Mean of the numbers (from, to]. */
+static double mean_of(const fitter *f, uint32_t from, uint32_t to) {
+    return f->middle + (f->sum[to] - f->sum[from]) / (f->mass[to] - f->mass[from]);
+}
+
+static double number_at(const fitter *f, uint32_t i) {
+    return mean_of(f, i, i + 1);
+}
+
+/* What entries cost, up to what every table costs: sum over numbers of mass * (e^2 - 2 e v).  ends[c]: one past the last
+ * number that is nearest to entry c. */
+static double cost_of(const fitter *f, const float *entry, int k, uint32_t *ends) {
+    double cost = 0.0;
+    uint32_t at = 0;
+    for (int c = 0; c < k; c++) {
+        uint32_t from = at, hi = f->n;
+        double edge = c + 1 < k ? 0.5 * ((double)entry[c] + (double)entry[c + 1]) : INFINITY;
+        while (at < hi) { /* numbers ascend */
+            uint32_t mid = at + (hi - at) / 2;
+            if (number_at(f, mid) <= edge)
+                at = mid + 1;
+            else
+                hi = mid;
+        }
+        double e = (double)entry[c] - f->middle;
+        cost += e * (e * (f->mass[at] - f->mass[from]) - 2.0 * (f->sum[at] - f->sum[from]));
+        ends[c] = at;
+    }
+    return cost;
+}
+
+/* Entries to the means of what is nearest to them, rounded, while that gains. */
+static void move_entries(fitter *f, int k, sm_dtype aux, int fixed, float *entry) {
+    uint32_t ends[ENTRIES_MAX];
+    float next[ENTRIES_MAX];
+    double cost = cost_of(f, entry, k, ends);
+    for (int round = 0; round < ROUNDS; round++) {
+        uint32_t next_ends[ENTRIES_MAX];
+        for (int c = 0; c < k; c++) {
+            uint32_t from = c == 0 ? 0 : ends[c - 1];
+            next[c] = ends[c] == from || c == fixed ? entry[c] : sm_enc_fit(aux, (float)mean_of(f, from, ends[c]));
+        }
+        double now = cost_of(f, next, k, next_ends);
+        if (!(now < cost))
+            return;
+        cost = now;
+        memcpy(entry, next, (size_t)k * sizeof *entry);
+        memcpy(ends, next_ends, (size_t)k * sizeof *ends);
+    }
+}
+
+/* The table of the histogram's weights, which leave it. */
+static void fit_entries(fitter *f, int n_entries, sm_dtype aux, bool with_zero, float scale, float *entry) {
+    uint32_t ends[ENTRIES_MAX];
+    int k = 0, fixed = -1;
+    take_numbers(f);
+    if (f->n > 0)
+        k = sm_kmeans_split(f->km, f->mass, f->sum, f->n, n_entries, ends);
+    for (int c = 0; c < k; c++)
+        entry[c] = sm_enc_fit(aux, (float)mean_of(f, c == 0 ? 0 : ends[c - 1], ends[c]));
+    if (with_zero && k > 0) {
+        fixed = 0;
+        for (int c = 1; c < k; c++)
+            fixed = fabsf(entry[c]) < fabsf(entry[fixed]) ? c : fixed;
+        entry[fixed] = 0.0f;
+    }
+    if (k > 1)
+        move_entries(f, k, aux, fixed, entry);
+    for (int c = 0; c < k; c++)
+        entry[c] /= scale;
+    for (int c = k; c < n_entries; c++)
+        entry[c] = k > 0 ? entry[k - 1] : 0.0f;
+}
+
+sm_status sm_palette_fit_values(const float *x, size_t n, int entries, sm_dtype aux, bool with_zero, float *table,
+                                sm_err *err) {
+    fitter f;
+    sm_status st = fitter_new(&f, err);
+    float most = 0.0f, scale = 1.0f;
+    for (size_t i = 0; aux == SM_FP32 && i < n; i++)
+        most = isfinite(x[i]) && fabsf(x[i]) > most ? fabsf(x[i]) : most;
+    if (most > 0.0f)
+        scale = ldexpf(1.0f, SM_MIN(14 - ilogbf(most), 126));
+    if (st == SM_OK) {
+        hist_add(&f.h, x, n, scale);
+        if (f.h.n_bad > 0)
+            st = SM_FAIL(err, SM_BADINPUT, "%" PRIu64 " of %zu weights are not finite numbers that a table can hold",
+                         f.h.n_bad, n);
+        else
+            fit_entries(&f, entries, aux, with_zero, scale, table);
+    }
+    fitter_free(&f);
+    return st;
+}
+
+/* ------------------------------------------------------------------ tables of a tensor */
+
+/* A tensor as rows, its tables as a grid. */
+typedef struct grid {
+    sm_tensor t;
+    int64_t cols, rows;
+    int64_t down, across; /* rows and columns of one table */
+    int64_t n_down, n_across;
+    int entries;
+} grid;
+
+static grid grid_of(const sm_tensor *src, const sm_encoding *want) {
+    grid g = {.t = *src, .entries = 1 << sm_dtype_bits(want->code)};
+    int r = g.t.rank;
+    int64_t below = 1; /* rows of one step of axis 0 */
+    g.cols = sm_tensor_cols(&g.t);
+    g.rows = (int64_t)sm_tensor_rows(&g.t);
+    for (int a = 1; a < r - 1; a++)
+        below *= g.t.dims[a];
+    g.across = r == 0 ? 1 : want->block[r - 1];
+    g.down = r < 2 ? 1 : want->block[0] * below;
+    g.n_across = g.across > 0 ? g.cols / g.across : 0;
+    g.n_down = g.down > 0 ? g.rows / g.down : 0;
+    return g;
+}
+
+sm_status sm_palette_check(const sm_tensor *src, const sm_encoding *want, sm_err *err) {
+    grid g = grid_of(src, want);
+    if (want->vec > 1 || want->sc != SM_NONE)
+        return SM_FAIL(err, SM_UNSUPPORTED, "tables of vectors, or with a scale, are read, not made");
+    if (want->aux != SM_FP16 && want->aux != SM_FP32)
+        return SM_FAIL(err, SM_UNSUPPORTED, "tables are fitted in fp16 or fp32, not in %s", sm_dtype_name(want->aux));
+    for (int a = 1; a < g.t.rank - 1; a++)
+        if (want->block[a] != src->dims[a])
+            return SM_FAIL(err, SM_UNSUPPORTED, "axis %d: tables are fitted to groups of axis 0 or of the last axis",
+                           a);
+    return SM_OK;
+}
+
+typedef struct job {
+    const grid *g;
+    const sm_encoding *want;
+    uint8_t *lut;
+    fitter *fit;  /* per thread */
+    float *rows;  /* per thread: rows of g->t */
+    size_t chunk; /* rows read at a time */
+    float scale;
+    atomic_llong next;
+    atomic_bool bad;
+    int64_t table_down, table_across; /* the one that all threads fill */
+} job;
+
+/* Rows [from, to) of the tables' column `across` into a histogram. */
+static void read_rows(job *j, int64_t from, int64_t to, int64_t across, float *rows, hist *h) {
+    const grid *g = j->g;
+    for (int64_t r = from; r < to; r += (int64_t)j->chunk) {
+        int64_t n = SM_MIN((int64_t)j->chunk, to - r);
+        sm_decode_rows(&g->t, (uint64_t)r, (uint64_t)n, rows);
+        if (g->n_across == 1) {
+            hist_add(h, rows, (size_t)(n * g->cols), j->scale);
+            continue;
+        }
+        for (int64_t i = 0; i < n; i++)
+            hist_add(h, rows + i * g->cols + across * g->across, (size_t)g->across, j->scale);
+    }
+}
+
+static void put_table(const job *j, fitter *f, int64_t table) {
+    float entry[ENTRIES_MAX];
+    int n = j->g->entries;
+    fit_entries(f, n, j->want->aux, false, j->scale, entry);
+    for (int c = 0; c < n; c++)
+        sm_enc_put(j->want->aux, j->lut, (uint64_t)table * (uint64_t)n + (uint64_t)c, entry[c]);
+}
+
+/* Many tables: each by one thread. */
+static void fit_tables(void *ctx, int ith, int nth) {
+    job *j = ctx;
+    const grid *g = j->g;
+    fitter *f = &j->fit[ith];
+    (void)nth;
+    for (;;) {
+        int64_t at = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed);
+        if (at >= g->n_down * g->n_across || sm_cancelled())
+            return;
+        int64_t row = at / g->n_across * g->down;
+        read_rows(j, row, row + g->down, at % g->n_across, j->rows + (size_t)ith * j->chunk * (size_t)g->cols, &f->h);
+        if (f->h.n_bad > 0)
+            atomic_store(&j->bad, true);
+        put_table(j, f, at);
+    }
+}
+
+/* One table: chunks of its rows by all threads. */
+static void fill_table(void *ctx, int ith, int nth) {
+    job *j = ctx;
+    const grid *g = j->g;
+    int64_t row0 = j->table_down * g->down;
+    sm_bytes data = g->t.part[SM_PART_DATA];
+    size_t row_bytes = data.n / (size_t)g->rows;
+    (void)nth;
+    for (;;) {
+        int64_t from = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed) * (int64_t)j->chunk;
+        if (from >= g->down || sm_cancelled())
+            return;
+        int64_t to = SM_MIN(from + (int64_t)j->chunk, g->down);
+        read_rows(j, row0 + from, row0 + to, j->table_across, j->rows + (size_t)ith * j->chunk * (size_t)g->cols,
+                  &j->fit[ith].h);
+        if (g->t.deinterleave == 0)
+            sm_mapfile_release(data.p + (size_t)(row0 + from) * row_bytes, (size_t)(to - from) * row_bytes);
+    }
+}
+
+static void run(sm_pool *pool, void (*fn)(void *, int, int), job *j) {
+    atomic_store(&j->next, 0);
+    if (pool == NULL)
+        fn(j, 0, 1);
+    else
+        sm_pool_run(pool, fn, j);
+}
+
+static void fit_shared(job *j, sm_pool *pool, int n_threads) {
+    const grid *g = j->g;
+    for (int64_t at = 0; at < g->n_down * g->n_across && !sm_cancelled(); at++) {
+        j->table_down = at / g->n_across;
+        j->table_across = at % g->n_across;
+        run(pool, fill_table, j);
+        for (int i = 1; i < n_threads; i++) {
+            hist_merge(&j->fit[0].h, &j->fit[i].h);
+            hist_clear(&j->fit[i].h);
+        }
+        if (j->fit[0].h.n_bad > 0)
+            atomic_store(&j->bad, true);
+        put_table(j, &j->fit[0], at);
+    }
+}
+
+/* The first weight that no table holds. */
+static sm_status bad_weight(const job *j, sm_err *err) {
+    const grid *g = j->g;
+    for (int64_t r = 0; r < g->rows; r++) {
+        sm_decode_rows(&g->t, (uint64_t)r, 1, j->rows);
+        for (int64_t c = 0; c < g->cols; c++) {
+            float v = j->rows[c];
+            if (isfinite(f16_to_f32(f32_to_f16(v * j->scale))))
+                continue;
+            if (isfinite(v))
+                return SM_FAIL(err, SM_BADINPUT, "row %" PRId64 ", column %" PRId64 ": %g is beyond what %s holds", r,
+                               c, (double)v, sm_dtype_name(j->want->aux));
+            return SM_FAIL(err, SM_BADINPUT, "row %" PRId64 ", column %" PRId64 ": wanted a finite weight, found %s", r,
+                           c, isnan(v) ? "nan" : "inf");
+        }
+    }
+    return SM_OK;
+}
+
+/* The power of two that brings the largest weight below 2^15, for tables that are finer than fp16. */
+static float scale_for(const job *j) {
+    const grid *g = j->g;
+    float most = 0.0f;
+    if (j->want->aux == SM_FP16)
+        return 1.0f;
+    for (int64_t r = 0; r < g->rows; r++) {
+        sm_decode_rows(&g->t, (uint64_t)r, 1, j->rows);
+        for (int64_t c = 0; c < g->cols; c++)
+            most = isfinite(j->rows[c]) && fabsf(j->rows[c]) > most ? fabsf(j->rows[c]) : most;
+    }
+    return most > 0.0f ? ldexpf(1.0f, SM_MIN(14 - ilogbf(most), 126)) : 1.0f;
+}
+
+sm_status sm_palette_fit(const sm_tensor *src, const sm_encoding *want, sm_pool *pool, uint8_t *lut, sm_err *err) {
+    sm_tensor longer = *src; /* without trailing axes of extent 1: rows as long as can be */
+    while (longer.rank > 2 && longer.dims[longer.rank - 1] == 1 && sm_enc_row_of(src->enc.id)->kind != SM_KIND_BLOCK)
+        longer.rank--;
+    grid g = grid_of(&longer, want);
+    job j = {.g = &g, .want = want, .lut = lut};
+    int n_threads = pool == NULL ? 1 : sm_pool_size(pool);
+    sm_status st = sm_palette_check(src, want, err);
+    if (st != SM_OK || sm_tensor_numel(src) == 0)
+        return st;
+    j.chunk = (size_t)SM_MAX((int64_t)CHUNK / g.cols, (int64_t)1);
+    j.rows = sm_alloc_n(j.chunk * (size_t)g.cols, sizeof(float) * (size_t)n_threads);
+    j.fit = sm_alloc_n((size_t)n_threads, sizeof *j.fit);
+    if (j.rows == NULL || j.fit == NULL)
+        SM_TRY_DONE(SM_NOMEM(err));
+    for (int i = 0; i < n_threads; i++)
+        SM_TRY_DONE(fitter_new(&j.fit[i], err));
+    j.scale = scale_for(&j);
+    if (g.down * g.across >= SHARED)
+        fit_shared(&j, pool, n_threads);
+    else
+        run(pool, fit_tables, &j);
+    if (sm_cancelled())
+        st = SM_FAIL(err, SM_CANCELLED, "cancelled");
+    else if (atomic_load(&j.bad))
+        st = bad_weight(&j, err);
+done:
+    for (int i = 0; i < n_threads && j.fit != NULL; i++)
+        fitter_free(&j.fit[i]);
+    sm_free(j.fit);
+    sm_free(j.rows);
+    if (st != SM_OK)
+        sm_err_prefix(err, "tensor %s", sm_quote(src->name.p, src->name.n));
+    return st;
+}
+
+/* ------------------------------------------------------------------ codes */
+
+struct sm_palette_room {
+    float entry[ENTRIES_MAX], edge[ENTRIES_MAX]; /* weights above edge[c] are nearer to c + 1 */
+    uint16_t half[CHUNK];
+    uint8_t first[KEYS]; /* code of the least f32 that rounds to a key */
+    int n;
+};
+
+sm_status sm_palette_room_new(sm_palette_room **out, sm_err *err) {
+    *out = sm_alloc(sizeof **out);
+    return *out == NULL ? SM_NOMEM(err) : SM_OK;
+}
+
+void sm_palette_room_free(sm_palette_room **r) {
+    sm_free(*r);
+    *r = NULL;
+}
+
+static void load_table(const sm_encoding *want, const uint8_t *lut, int64_t table, int n, float *entry) {
+    for (int c = 0; c < n; c++)
+        entry[c] = (float)sm_elem_get(want->aux, lut, (uint64_t)table * (uint64_t)n + (uint64_t)c);
+}
+
+/* Keys below that of an edge have its code or a lower one; the edge's own key is looked at number by number. */
+static void open_table(sm_palette_room *r, const sm_encoding *want, const uint8_t *lut, int64_t table, int n) {
+    uint32_t from = 0;
+    load_table(want, lut, table, n, r->entry);
+    r->n = n;
+    for (int c = 0; c + 1 < n; c++) {
+        r->edge[c] = (float)(0.5 * ((double)r->entry[c] + (double)r->entry[c + 1]));
+        uint32_t to = key_of(f32_to_f16(r->edge[c])) + 1;
+        if (to > from) {
+            memset(r->first + from, c, to - from);
+            from = to;
+        }
+    }
+    memset(r->first + from, n - 1, KEYS - from);
+    r->edge[n - 1] = INFINITY;
+}
+
+static void codes_of(sm_palette_room *r, const float *x, size_t n, int32_t *codes) {
+    for (size_t from = 0; from < n; from += CHUNK) {
+        size_t len = SM_MIN(n - from, (size_t)CHUNK);
+        sm_f32_to_f16_n(x + from, r->half, len);
+        for (size_t i = 0; i < len; i++) {
+            int c = r->first[key_of(r->half[i])];
+            while (x[from + i] > r->edge[c])
+                c++;
+            codes[from + i] = c;
+        }
+    }
+}
+
+void sm_palette_codes(const sm_tensor *src, const sm_encoding *want, const uint8_t *lut, uint64_t row, uint64_t n,
+                      const float *x, int32_t *codes, sm_palette_room *r) {
+    grid g = grid_of(src, want);
+    int64_t at = (int64_t)row, end = at + (int64_t)n;
+    while (at < end) {
+        int64_t down = at / g.down, to = SM_MIN((down + 1) * g.down, end), skip = (at - (int64_t)row) * g.cols;
+        for (int64_t k = 0; k < g.n_across; k++) {
+            open_table(r, want, lut, down * g.n_across + k, g.entries);
+            if (g.n_across == 1) {
+                codes_of(r, x + skip, (size_t)((to - at) * g.cols), codes + skip);
+                continue;
+            }
+            for (int64_t i = 0; i < to - at; i++)
+                codes_of(r, x + skip + i * g.cols + k * g.across, (size_t)g.across,
+                         codes + skip + i * g.cols + k * g.across);
+        }
+        at = to;
+    }
+}
+
+void sm_palette_values(const sm_tensor *src, const sm_encoding *want, const uint8_t *lut, uint64_t row,
+                       const int32_t *codes, float *out) {
+    grid g = grid_of(src, want);
+    float entry[ENTRIES_MAX];
+    for (int64_t k = 0; k < g.n_across; k++) {
+        load_table(want, lut, (int64_t)row / g.down * g.n_across + k, g.entries, entry);
+        for (int64_t i = k * g.across; i < (k + 1) * g.across; i++)
+            out[i] = entry[codes[i]];
+    }
+}
