@@ -46,6 +46,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/isa.h"
 
 enum { SM_TILE = 16, SM_QBLOCK = 32, SM_KV_BLOCK = 64 };
 
@@ -134,25 +135,6 @@ typedef struct sm_kernels {
     void (*attn_values)(const float *s, const float *corr, int n_q, const uint16_t *v, int dim, int n, float *o);
 } sm_kernels;
 
-/* Of one architecture, each holds those before it. */
-typedef enum sm_isa {
-    SM_ISA_C,
-    SM_ISA_AVX2,
-    SM_ISA_AVX512,
-    SM_ISA_AVX512VNNI,
-    SM_ISA_NEON,
-    SM_ISA_DOTPROD,
-    SM_ISA_I8MM,
-    SM_ISA_COUNT
-} sm_isa;
-const char *sm_isa_name(sm_isa isa);
-bool sm_isa_built(sm_isa isa);                      /* this build has it */
-bool sm_isa_of_name(const char *name, sm_isa *out); /* false: unknown, or of another architecture */
-sm_isa sm_isa_detect(void);                         /* highest this machine and this build have */
-/* Features that a set takes, as /proc/cpuinfo names them; "" when nothing is asked. */
-const char *sm_isa_needs(sm_isa isa);
-/* The highest set to use: what is there, or less by SMELT_CPU.  SM_USAGE for a name that is no set of this build. */
-sm_status sm_isa_choose(sm_isa *out, sm_err *err);
 /* The table up to `cap`; what the machine lacks is left out. */
 void sm_kernels_init(sm_kernels *k, sm_isa cap);
 
