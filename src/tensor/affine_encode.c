@@ -12,10 +12,16 @@
 #include <math.h>
 #include <string.h>
 
+#include "tensor/affine_blocks.h"
 #include "tensor/affine_fit.h"
 #include "tensor/dtype_int.h"
 #include "tensor/enc_int.h"
 #include "tensor/transcode.h"
+
+enum {
+    GROUP = 64,   /* blocks that are fitted at a time, at most */
+    ODD_RUN = 128 /* codes that go through a buffer of bytes */
+};
 
 float sm_enc_fit(sm_dtype t, float f) {
     float r = t == SM_FP16 ? f16_to_f32(f32_to_f16(f)) : t == SM_BF16 ? bf16_to_f32(f32_to_bf16(f)) : f;
@@ -86,47 +92,117 @@ static sm_status not_finite(const float *x, uint64_t row, uint64_t col, sm_err *
                    isnan(*x) ? "nan" : "inf");
 }
 
-static sm_status encode_block(const sm_encoding *want, const sm_fit_loops *l, const float *x, size_t n, uint64_t row,
-                              uint64_t col, sm_affine_scratch *s, float *scale, float *offset, sm_err *err) {
+/* What an encoder of rows needs beside the weights. */
+typedef struct encoder {
+    const sm_encoding *want;
+    const sm_fit_loops *search;
+    const sm_block_loops *quick; /* NULL: the form has no ordinary blocks */
+    sm_block_rule rule;
+    size_t n;          /* weights of a block */
+    uint64_t n_blocks; /* of a row */
+    sm_affine_scratch s;
+} encoder;
+
+static sm_status encoder_of(const sm_encoding *want, int64_t block, int64_t cols, const sm_affine_scratch *s,
+                            encoder *e, sm_err *err) {
+    sm_isa isa;
+    *e = (encoder){.want = want, .search = sm_fit_loops_best(), .n = (size_t)block};
+    if (want->off == SM_NONE && sm_dtype_kind(want->code) == 'u')
+        return SM_FAIL(err, SM_UNSUPPORTED, "%s codes without an offset cannot hold negative weights",
+                       sm_dtype_name(want->code));
+    SM_TRY(sm_isa_choose(&isa, err));
+    if (isa == SM_ISA_C)
+        e->search = sm_fit_loops_c();
+    e->n_blocks = (uint64_t)(cols / block);
+    e->s = *s;
+    if (sm_block_rule_of(want->code, want->off, want->aux, &e->rule))
+        e->quick = sm_block_loops_of(isa);
+    return SM_OK;
+}
+
+/* One block by the search, codes in s.q. */
+static sm_status encode_block(const encoder *e, const float *x, uint64_t row, uint64_t col, bool fit_only,
+                              sm_block_fit *f, float *offset, sm_err *err) {
+    const sm_encoding *want = e->want;
     float lo, hi;
-    sm_block_fit f;
-    if (!l->range(x, n, &lo, &hi))
+    if (!e->search->range(x, e->n, &lo, &hi))
         return not_finite(x, row, col, err);
     if (want->off != SM_NONE && sm_dtype_kind(want->off) == 'f') {
-        encode_minmax(want, x, n, lo, hi, scale, offset, s->q);
+        encode_minmax(want, x, e->n, lo, hi, &f->scale, offset, e->s.q);
         return SM_OK;
     }
     if (want->off == SM_NONE)
-        f = sm_fit_symmetric(l, want->code, want->aux, x, n, lo, hi, s->x);
+        *f = sm_fit_symmetric(e->search, want->code, want->aux, x, e->n, lo, hi, e->s.x);
     else
-        f = sm_fit_shifted(l, want->code, want->off, want->aux, x, n, lo, hi, s->x);
-    *scale = f.scale;
-    *offset = (float)f.shift;
-    if (f.scale == 0.0f)
-        for (size_t i = 0; i < n; i++)
-            s->q[i] = f.shift;
+        *f = sm_fit_shifted(e->search, want->code, want->off, want->aux, x, e->n, lo, hi, e->s.x);
+    *offset = (float)f->shift;
+    if (fit_only)
+        return SM_OK;
+    if (f->scale == 0.0f)
+        for (size_t i = 0; i < e->n; i++)
+            e->s.q[i] = f->shift;
     else
-        l->codes(x, n, f.scale, f.lo, f.hi, f.shift, s->q);
+        e->search->codes(x, e->n, f->scale, f->lo, f->hi, f->shift, e->s.q);
+    return SM_OK;
+}
+
+/* Codes of `count` blocks that start at element `at` of the part. */
+static void put_codes(const encoder *e, const float *x, size_t count, const sm_block_fit *fit, uint64_t at,
+                      uint8_t *part) {
+    uint8_t bytes[ODD_RUN];
+    if (sm_dtype_bits(e->want->code) == 8) {
+        e->quick->codes8(x, e->n, count, fit, part + at);
+        return;
+    }
+    if (e->n % 2 == 0 && at % 2 == 0) {
+        e->quick->codes4(x, e->n, count, fit, part + at / 2);
+        return;
+    }
+    for (size_t b = 0; b < count; b++) /* half bytes that start anywhere */
+        for (size_t i = 0, run; i < e->n; i += run) {
+            run = SM_MIN(e->n - i, (size_t)ODD_RUN);
+            e->quick->codes8(x + b * e->n + i, run, 1, fit + b, bytes);
+            for (size_t k = 0; k < run; k++)
+                e->s.q[k] = bytes[k];
+            sm_codes_pack(e->want->code, part, at + b * e->n + i, run, e->s.q);
+        }
+}
+
+/* `count` blocks from the start of row `row` on; `at` is their first block's place in the parts. */
+static sm_status encode_blocks(const encoder *e, const float *x, uint64_t count, uint64_t row, uint64_t at,
+                               uint8_t *out[SM_PART_COUNT], sm_err *err) {
+    const sm_encoding *want = e->want;
+    sm_block_fit fit[GROUP];
+    float offset = 0.0f;
+    for (uint64_t from = 0, run; from < count; from += run) {
+        run = e->quick != NULL ? SM_MIN(count - from, (uint64_t)GROUP) : 1;
+        const float *y = x + from * e->n;
+        if (e->quick != NULL)
+            e->quick->fit(&e->rule, y, e->n, run, e->s.v, fit);
+        for (uint64_t b = 0; b < run; b++) {
+            uint64_t i = from + b;
+            if (e->quick == NULL || fit[b].scale < 0.0f)
+                SM_TRY(encode_block(e, y + b * e->n, row + i / e->n_blocks, i % e->n_blocks * e->n, e->quick != NULL,
+                                    fit + b, &offset, err));
+            else
+                offset = (float)fit[b].shift;
+            sm_enc_put(want->aux, out[SM_PART_SCALE], at + i, fit[b].scale);
+            if (want->off != SM_NONE)
+                sm_enc_put(want->off, out[SM_PART_OFFSET], at + i, offset);
+        }
+        if (e->quick != NULL)
+            put_codes(e, y, run, fit, (at + from) * e->n, out[SM_PART_DATA]);
+        else
+            sm_codes_pack(want->code, out[SM_PART_DATA], (at + from) * e->n, e->n, e->s.q);
+    }
     return SM_OK;
 }
 
 sm_status sm_affine_encode_row(const sm_encoding *want, int64_t block, int64_t cols, uint64_t row, uint64_t at,
                                const float *x, sm_affine_scratch *s, uint8_t *out[SM_PART_COUNT], sm_err *err) {
-    const sm_fit_loops *l = sm_fit_loops_best();
-    uint64_t n_blocks = (uint64_t)(cols / block);
-    size_t n = (size_t)block;
-    if (want->off == SM_NONE && sm_dtype_kind(want->code) == 'u')
-        return SM_FAIL(err, SM_UNSUPPORTED, "%s codes without an offset cannot hold negative weights",
-                       sm_dtype_name(want->code));
-    for (uint64_t b = 0; b < n_blocks; b++) {
-        float scale = 0.0f, offset = 0.0f;
-        SM_TRY(encode_block(want, l, x + b * n, n, row, b * n, s, &scale, &offset, err));
-        sm_codes_pack(want->code, out[SM_PART_DATA], at * (uint64_t)cols + b * n, n, s->q);
-        sm_enc_put(want->aux, out[SM_PART_SCALE], at * n_blocks + b, scale);
-        if (want->off != SM_NONE)
-            sm_enc_put(want->off, out[SM_PART_OFFSET], at * n_blocks + b, offset);
-    }
-    return SM_OK;
+    encoder e;
+    SM_TRY(encoder_of(want, block, cols, s, &e, err));
+    return encode_blocks(&e, x, e.n_blocks, row, at * e.n_blocks, out, err);
 }
 
 sm_status sm_affine_encode(const sm_encoding *want, int64_t cols, uint64_t rows, const float *x,
@@ -143,15 +219,19 @@ sm_status sm_affine_encode(const sm_encoding *want, int64_t cols, uint64_t rows,
         return SM_FAIL(err, SM_UNSUPPORTED, "affine codes of type %s cannot be made", sm_dtype_name(want->code));
     if (bytes[SM_PART_DATA] == 0)
         return SM_OK;
-    sm_affine_scratch s = {sm_alloc_n((size_t)block, sizeof *s.q), sm_alloc_n((size_t)block, sizeof *s.x)};
-    if (s.q == NULL || s.x == NULL)
-        st = SM_NOMEM(err);
+    encoder en;
+    sm_affine_scratch s = {sm_alloc_n((size_t)block, sizeof *s.q), sm_alloc_n((size_t)block, sizeof *s.x),
+                           sm_alloc_n(sm_block_room((size_t)block), sizeof *s.v)};
+    if (s.q == NULL || s.x == NULL || s.v == NULL)
+        SM_TRY_DONE(SM_NOMEM(err));
     for (int k = SM_PART_DATA; k <= SM_PART_OFFSET; k++)
         if (bytes[k] > 0)
             out[k][bytes[k] - 1] = 0; /* padding bits */
-    for (uint64_t r = 0; r < rows && st == SM_OK; r++)
-        st = sm_affine_encode_row(&e, block, cols, r, r, x + r * (uint64_t)cols, &s, out, err);
+    SM_TRY_DONE(encoder_of(&e, block, cols, &s, &en, err));
+    SM_TRY_DONE(encode_blocks(&en, x, rows * en.n_blocks, 0, 0, out, err));
+done:
     sm_free(s.q);
     sm_free(s.x);
+    sm_free(s.v);
     return st;
 }

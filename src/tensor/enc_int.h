@@ -21,6 +21,7 @@ void sm_enc_put(sm_dtype t, uint8_t *p, uint64_t i, float v);
 typedef struct sm_affine_scratch {
     int32_t *q; /* a block of codes */
     float *x;   /* a block of weights */
+    int16_t *v; /* sm_block_room() of a block (affine_blocks.h) */
 } sm_affine_scratch;
 /* Encodes one row to AFFINE along the last axis (sm_affine_encode) as row `at` of out; errors call it `row`. */
 sm_status sm_affine_encode_row(const sm_encoding *want, int64_t block, int64_t cols, uint64_t row, uint64_t at,

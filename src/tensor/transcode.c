@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "tensor/affine_blocks.h"
 #include "tensor/dtype_int.h"
 #include "tensor/enc_int.h"
 #include "tensor/palette.h"
@@ -184,7 +185,7 @@ bool sm_affine_for(const sm_tensor *src, sm_encoding *out) {
 /* ---- rows ---- */
 
 typedef struct scratch {
-    int16_t *codes;           /* cols */
+    int16_t *codes;           /* sm_block_room(cols) */
     int32_t *q;               /* cols */
     float *scale, *min;       /* cols / sub */
     float *x, *y, *x16, *y16; /* cols */
@@ -199,7 +200,7 @@ static void scratch_free(scratch *s) {
 
 static bool scratch_new(scratch *s, size_t cols) {
     *s = (scratch){0};
-    s->codes = sm_alloc_n(cols, sizeof *s->codes);
+    s->codes = sm_alloc_n(sm_block_room(cols), sizeof *s->codes);
     s->q = sm_alloc_n(cols, sizeof *s->q);
     s->scale = sm_alloc_n(cols, 2 * sizeof *s->scale);
     s->x = sm_alloc_n(cols, 4 * sizeof *s->x);
@@ -415,7 +416,7 @@ static sm_status one_row(const sm_tensor *src, const sm_encoding *want, const pl
         packed_row(want, at, cols, s->x, out[SM_PART_DATA]);
         return SM_OK;
     }
-    sm_affine_scratch room = {s->q, s->y};
+    sm_affine_scratch room = {s->q, s->y, s->codes};
     sm_status st = sm_affine_encode_row(want, last_block(src, want), (int64_t)cols, row, at, s->x, &room, out, err);
     if (st != SM_OK)
         sm_err_prefix(err, "tensor %s", sm_quote(src->name.p, src->name.n));

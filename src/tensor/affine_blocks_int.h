@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * affine_blocks_int.h: what all sets of affine_blocks.h do alike: the numbers of one block and the row of trials.
+ */
+#ifndef SM_AFFINE_BLOCKS_INT_H
+#define SM_AFFINE_BLOCKS_INT_H
+
+#include <math.h>
+
+#include "tensor/affine_blocks.h"
+#include "tensor/dtype_int.h"
+
+#define VFULL 32000.0f /* the largest weight as a whole number */
+#define ORDINARY_LEAST 0x1p-14f
+#define ORDINARY_MOST 16384.0f
+
+enum { PATIENCE = 4 }; /* trials in a row that are no better */
+
+/* Nearest integer, ties to even, of |v| < 2^22. */
+static inline float block_nearest(float v) {
+    return (v + 12582912.0f) - 12582912.0f;
+}
+
+static inline float block_clamp(float v, float lo, float hi) {
+    v = v > lo ? v : lo;
+    return v < hi ? v : hi;
+}
+
+/* A trial's part: what the code of the largest weight is multiplied by, 1 where it just fits.  The few first are codes
+ * that weights quantized before may have had: to few values, or to other codes of 4 bits. */
+enum { FEW = 3 };
+static const float block_few[FEW] = {1.0f, 5.0f, 6.0f};
+static inline float block_part_first(const sm_block_rule *r) {
+    return r->coarse ? 0.94f : 1.0f;
+}
+static inline float block_part_by(const sm_block_rule *r) {
+    return r->coarse ? 1.06f : 1.03f;
+}
+/* Between two trials. */
+static inline float block_part_half(const sm_block_rule *r) {
+    return r->coarse ? 1.03f : 1.015f;
+}
+/* Beyond it trials leave 16 bits. */
+static inline float block_part_last(const sm_block_rule *r) {
+    return r->coarse ? 14.0f : 3.6f;
+}
+
+/* The numbers of a block whose weights are in from..to. */
+typedef struct block_plan {
+    bool ordinary;
+    float most;    /* largest magnitude */
+    float plain;   /* the plain scale, of fp16 */
+    float code_at; /* fraction that makes d of v at part 1 */
+    float shift;   /* offset */
+} block_plan;
+
+static inline float block_fp16(float v) {
+    return f16_to_f32(f32_to_f16(v));
+}
+
+static inline block_plan block_plan_of(const sm_block_rule *r, float from, float to) {
+    block_plan p;
+    float lo = from < 0.0f ? from : 0.0f, hi = to > 0.0f ? to : 0.0f, down = -lo, most = down > hi ? down : hi;
+    bool ordinary = from != to && most < ORDINARY_MOST && most > ORDINARY_LEAST;
+    float unit, plain;
+    p.shift = 0.0f;
+    if (r->shifted) {
+        unit = plain = (hi + down) / (r->qhi - r->qlo);
+        float middle = block_nearest(r->qlo + (ordinary ? down / unit : 0.0f));
+        p.shift = block_clamp(middle, r->off_lo, r->off_hi);
+    } else {
+        float up = hi / r->qhi;
+        down = down / -r->qlo;
+        unit = up > down ? up : down;
+        plain = most / r->qhi;
+    }
+    p.ordinary = ordinary;
+    p.most = ordinary ? most : 1.0f;
+    p.plain = ordinary ? block_fp16(plain) : 1.0f;
+    p.code_at = ordinary ? most / unit * ((float)(1 << r->frac) * (32768.0f / VFULL)) : 0.0f;
+    return p;
+}
+
+#endif
