@@ -136,7 +136,8 @@ run_arm() {
     fi
     arm=$build/aarch64-linux
     if ! tools/cross.sh aarch64-linux smelt tests/kcheck/kcheck tests/unit/test_cpu_rows tests/unit/test_engine_steps \
-        tests/unit/test_tensor_encoding tests/unit/test_tensor_dtype >"$log/arm-build.log" 2>&1; then
+        tests/unit/test_tensor_encoding tests/unit/test_tensor_dtype tests/unit/test_affine_encode \
+        >"$log/arm-build.log" 2>&1; then
         count 0 1 arm/build "$log/arm-build.log"
         return
     fi
@@ -150,7 +151,7 @@ run_arm() {
     count_tap "arm/kcheck 1" "$log/arm-kcheck-1.log"
     count_tap "arm/kcheck 2" "$log/arm-kcheck-2.log"
     # shellcheck disable=SC2086
-    for t in engine_steps tensor_encoding tensor_dtype; do
+    for t in engine_steps tensor_encoding tensor_dtype affine_encode; do
         tap "$log/arm-test_$t.log" $emulator "$arm/tests/unit/test_$t"
         count_tap "arm/test_$t" "$log/arm-test_$t.log"
     done

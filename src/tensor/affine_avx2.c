@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 
-enum { LANES = 8 };
+#define LANES 8
 
 typedef __m256 vf;
 typedef __m256i vi, vs, sums;
@@ -34,6 +34,13 @@ typedef __m256i vi, vs, sums;
 #define sums_zero _mm256_setzero_si256
 #define sums_add(s, a, b) _mm256_add_epi32(s, _mm256_madd_epi16(a, b))
 #define sums_lanes(s, out) _mm256_storeu_si256((__m256i *)(out), s)
+
+static inline int64_t sums_total(sums s) {
+    __m256i a = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(s));
+    a = _mm256_add_epi64(a, _mm256_cvtepi32_epi64(_mm256_extracti128_si256(s, 1)));
+    __m128i b = _mm_add_epi64(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    return _mm_cvtsi128_si64(b) + _mm_extract_epi64(b, 1);
+}
 
 static inline vf vf_quad(const float *x, size_t stride) {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(x)), _mm_loadu_ps(x + 4 * stride), 1);
@@ -63,6 +70,13 @@ static inline void put8(uint8_t *out, const vi *q) {
 static inline void put4(uint8_t *out, const vi *q) {
     __m128i w = _mm_maddubs_epi16(bytes_of(q, 15), _mm_set1_epi16(0x1001));
     _mm_storel_epi64((__m128i *)out, _mm_packus_epi16(w, w));
+}
+
+static inline float sum_16(const vf *f) {
+    __m256 a = _mm256_add_ps(f[0], f[1]);
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_movehdup_ps(b)));
 }
 
 #include "tensor/affine_lanes.h"

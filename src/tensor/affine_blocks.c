@@ -59,12 +59,13 @@ static bool try_part(const sm_block_rule *r, const int16_t *v, size_t n, float c
 
 static best search_parts(const sm_block_rule *r, const int16_t *v, size_t n, const block_plan *p) {
     best b = {0.0, 1.0, 1.0f, p->shift};
-    float by = block_part_by(r), half = block_part_half(r), top = SM_MAX(r->qhi - p->shift, p->shift - r->qlo);
+    block_trials t = block_trials_of(r, n);
+    float by = t.by, top = SM_MAX(r->qhi - p->shift, p->shift - r->qlo);
     if (r->coarse)
         for (int i = 0; i < FEW; i++)
             try_part(r, v, n, p->code_at, block_few[i] / top, p->shift, &b);
     int behind = 0;
-    for (float part = block_part_first(r); part < block_part_last(r) && behind < PATIENCE; part *= by)
+    for (float part = t.first; part < t.last && behind < t.patience; part *= by)
         behind = try_part(r, v, n, p->code_at, part, p->shift, &b) ? 0 : behind + 1;
     if (r->coarse && r->shifted) {
         float part = b.part;
@@ -76,9 +77,11 @@ static best search_parts(const sm_block_rule *r, const int16_t *v, size_t n, con
             try_part(r, v, n, p->code_at, part * by, shift, &b);
         }
     }
-    float part = b.part;
-    try_part(r, v, n, p->code_at, part * (1.0f / half), b.shift, &b);
-    try_part(r, v, n, p->code_at, part * half, b.shift, &b);
+    for (int i = 0; i < t.halvings; i++) {
+        float part = b.part, half = t.half[i];
+        try_part(r, v, n, p->code_at, part * (1.0f / half), b.shift, &b);
+        try_part(r, v, n, p->code_at, part * half, b.shift, &b);
+    }
     return b;
 }
 
@@ -173,6 +176,8 @@ const sm_block_loops *sm_block_loops_c(void) {
 
 const sm_block_loops *sm_block_loops_of(sm_isa isa) {
 #if defined(__x86_64__)
+    if (isa >= SM_ISA_AVX512VNNI)
+        return &sm_block_loops_avx512vnni;
     if (isa >= SM_ISA_AVX512)
         return &sm_block_loops_avx512;
     if (isa >= SM_ISA_AVX2)

@@ -27,7 +27,7 @@
 #include "base/isa.h"
 #include "tensor/affine_fit.h"
 
-enum { SM_SHORT_BLOCK = 256, SHORT_SUMS = 4, LONG_SUMS = 16, LONG_RUN = 512 };
+enum { SM_SHORT_BLOCK = 256, SHORT_SUMS = 4, LONG_SUMS = 16, LONG_RUN = 2048 };
 
 /* One form of codes. */
 typedef struct sm_block_rule {
@@ -63,7 +63,7 @@ const sm_block_loops *sm_block_loops_of(sm_isa isa);
 const sm_block_loops *sm_block_loops_c(void);
 
 #if defined(__x86_64__)
-extern const sm_block_loops sm_block_loops_avx2, sm_block_loops_avx512;
+extern const sm_block_loops sm_block_loops_avx2, sm_block_loops_avx512, sm_block_loops_avx512vnni;
 #elif defined(__aarch64__)
 extern const sm_block_loops sm_block_loops_neon;
 #endif

@@ -14,8 +14,6 @@
 #define ORDINARY_LEAST 0x1p-14f
 #define ORDINARY_MOST 16384.0f
 
-enum { PATIENCE = 4 }; /* trials in a row that are no better */
-
 /* Nearest integer, ties to even, of |v| < 2^22. */
 static inline float block_nearest(float v) {
     return (v + 12582912.0f) - 12582912.0f;
@@ -26,24 +24,27 @@ static inline float block_clamp(float v, float lo, float hi) {
     return v < hi ? v : hi;
 }
 
-/* A trial's part: what the code of the largest weight is multiplied by, 1 where it just fits.  The few first are codes
- * that weights quantized before may have had: to few values, or to other codes of 4 bits. */
+/* A row of trials.  A trial's part is what the code of the largest weight is multiplied by, 1 where it just fits.  The
+ * error of a short block jumps from trial to trial, so that many of them find a better one; that of a long block of few
+ * codes is a smooth curve, whose lowest place is closed in on. */
+typedef struct block_trials {
+    float first, by, last; /* beyond `last` trials leave 16 bits */
+    int patience;          /* trials in a row that are no better */
+    int halvings;          /* pairs of trials beside the best, */
+    float half[2];         /* nearer each time */
+} block_trials;
+
+static inline block_trials block_trials_of(const sm_block_rule *r, size_t n) {
+    if (!r->coarse)
+        return (block_trials){1.0f, 1.03f, 3.6f, 4, 1, {1.015f, 1.0f}};
+    if (n <= SM_SHORT_BLOCK)
+        return (block_trials){0.94f, 1.06f, 14.0f, 4, 1, {1.03f, 1.0f}};
+    return (block_trials){0.94f, 1.12f, 14.0f, 2, 2, {1.06f, 1.03f}};
+}
+
+/* Codes that the largest of weights quantized before may have had, by few values or by other codes of 4 bits. */
 enum { FEW = 3 };
 static const float block_few[FEW] = {1.0f, 5.0f, 6.0f};
-static inline float block_part_first(const sm_block_rule *r) {
-    return r->coarse ? 0.94f : 1.0f;
-}
-static inline float block_part_by(const sm_block_rule *r) {
-    return r->coarse ? 1.06f : 1.03f;
-}
-/* Between two trials. */
-static inline float block_part_half(const sm_block_rule *r) {
-    return r->coarse ? 1.03f : 1.015f;
-}
-/* Beyond it trials leave 16 bits. */
-static inline float block_part_last(const sm_block_rule *r) {
-    return r->coarse ? 14.0f : 3.6f;
-}
 
 /* The numbers of a block whose weights are in from..to. */
 typedef struct block_plan {

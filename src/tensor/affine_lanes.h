@@ -18,11 +18,17 @@
  *   vs_product(a, b)              (a b + 2^14) / 2^15
  *   sums, sums_zero, sums_add(s, a, b), sums_lanes(s, int32_t[LANES])
  *                                 s[i] += a[2 i] b[2 i] + a[2 i + 1] b[2 i + 1]
+ *   sums_total(s)                 of all lanes, int64_t
+ *   sum_16(f)                     f32 of the 16 in f[16 / LANES]: halves added until one is left
  *   put8(out, q), put4(out, q)    16 codes of q[16 / LANES], a byte or half a byte each
  *
  * Short blocks lie one a lane: weight i of all of them is vector i.  A long block goes through the same loops as if each
  * lane were a part of it, and the lanes are summed at the end.  Weights past the end are 0, which add nothing anywhere.
  */
+#ifndef SM_AFFINE_LANES_H
+#define SM_AFFINE_LANES_H
+
+#ifdef LANES /* else empty: headers compile alone, without vectors too */
 #include <stdalign.h>
 #include <string.h>
 
@@ -33,17 +39,17 @@ enum { QUADS = LANES / 4, PER_16 = 16 / LANES, PAIR = 2 * LANES };
 /* ------------------------------------------------------------------ a trial */
 
 /* Sums over `count` vectors of pairs, few enough for 32 bits. */
-static inline void trial_sums(const int16_t *v, size_t count, vs mul, vs lo, vs hi, vs round, int32_t vd[LANES],
-                              int32_t dd[LANES]) {
+static inline void trial_sums(const int16_t *v, size_t count, vs mul, vs lo, vs hi, vs round, sums *vd, sums *dd) {
     sums s_vd = sums_zero(), s_dd = sums_zero();
+#pragma GCC unroll 4
     for (size_t i = 0; i < count; i++) {
         vs a = vs_load(v + i * PAIR);
         vs d = vs_product(vs_min(vs_max(vs_product(a, mul), lo), hi), round);
         s_vd = sums_add(s_vd, a, d);
         s_dd = sums_add(s_dd, d, d);
     }
-    sums_lanes(s_vd, vd);
-    sums_lanes(s_dd, dd);
+    *vd = s_vd;
+    *dd = s_dd;
 }
 
 /* e = x - scale * d for two scales at once: adds e^2. */
@@ -69,6 +75,7 @@ typedef struct lanes_best {
 
 typedef struct lanes {
     const sm_block_rule *r;
+    block_trials trials;
     size_t rows; /* a block's weights, to a multiple of 4 */
     alignas(64) float most[LANES];
     alignas(64) float plain[LANES];
@@ -147,11 +154,14 @@ static void plan_lanes(lanes *g, size_t n) {
 static inline bool try_lanes(lanes *g, const float *part, const float *shift, const int32_t *may) {
     lanes_best *b = &g->best;
     alignas(64) int32_t mul[LANES], sum_vd[LANES], sum_dd[LANES];
-    int32_t patient = 0;
+    sums s_vd, s_dd;
+    int32_t patient = 0, patience = g->trials.patience;
     for (size_t l = 0; l < LANES; l++)
         mul[l] = twice((int32_t)block_nearest(part[l] * g->code_at[l]));
     trial_sums(g->v, g->rows / 2, vs_load((const int16_t *)mul), vs_load((const int16_t *)g->lo),
-               vs_load((const int16_t *)g->hi), vs_set((int16_t)(1 << (15 - g->r->frac))), sum_vd, sum_dd);
+               vs_load((const int16_t *)g->hi), vs_set((int16_t)(1 << (15 - g->r->frac))), &s_vd, &s_dd);
+    sums_lanes(s_vd, sum_vd);
+    sums_lanes(s_dd, sum_dd);
     for (size_t l = 0; l < LANES; l++) {
         double vd = (double)sum_vd[l], dd = (double)sum_dd[l];
         int32_t take = (vd * vd * b->dd[l] > b->vd[l] * b->vd[l] * dd) & may[l];
@@ -160,7 +170,7 @@ static inline bool try_lanes(lanes *g, const float *part, const float *shift, co
         b->part[l] = take ? part[l] : b->part[l];
         b->shift[l] = take ? shift[l] : b->shift[l];
         b->behind[l] = take ? 0 : b->behind[l] + 1;
-        patient |= b->behind[l] < PATIENCE;
+        patient |= b->behind[l] < patience;
     }
     return patient != 0;
 }
@@ -169,7 +179,7 @@ static inline bool try_lanes(lanes *g, const float *part, const float *shift, co
 static void try_beside(lanes *g) {
     alignas(64) float shift[LANES], part[LANES], base[LANES];
     alignas(64) int32_t may[LANES];
-    float by = block_part_by(g->r);
+    float by = g->trials.by;
     memcpy(base, g->best.part, sizeof base);
     for (float step = -1.0f; step <= 1.0f; step += 2.0f) {
         for (size_t l = 0; l < LANES; l++) {
@@ -190,7 +200,8 @@ static void try_beside(lanes *g) {
 static void search_lanes(lanes *g) {
     const sm_block_rule *r = g->r;
     lanes_best *b = &g->best;
-    alignas(64) float part[LANES], base[LANES];
+    const block_trials t = g->trials;
+    alignas(64) float part[LANES], base[LANES], shift[LANES];
     alignas(64) int32_t may[LANES];
     for (size_t l = 0; l < LANES; l++) {
         b->vd[l] = 0.0;
@@ -209,29 +220,28 @@ static void search_lanes(lanes *g) {
             try_lanes(g, part, g->shift, may);
         }
     for (size_t l = 0; l < LANES; l++)
-        b->behind[l] = g->ordinary[l] ? 0 : PATIENCE;
+        b->behind[l] = g->ordinary[l] ? 0 : t.patience;
     bool patient = true;
-    for (float p = block_part_first(r); p < block_part_last(r) && patient; p *= block_part_by(r)) {
+    for (float p = t.first; p < t.last && patient; p *= t.by) {
         for (size_t l = 0; l < LANES; l++) {
             part[l] = p;
-            may[l] = b->behind[l] < PATIENCE;
+            may[l] = b->behind[l] < t.patience;
         }
         patient = try_lanes(g, part, g->shift, may);
     }
     if (r->coarse && r->shifted)
         try_beside(g);
-    for (size_t l = 0; l < LANES; l++) {
-        base[l] = b->part[l];
+    for (size_t l = 0; l < LANES; l++)
         may[l] = 1;
-    }
-    alignas(64) float shift[LANES];
-    memcpy(shift, b->shift, sizeof shift);
-    limits_of(g, shift);
-    float half = block_part_half(r);
-    for (int k = 0; k < 2; k++) {
-        for (size_t l = 0; l < LANES; l++)
-            part[l] = base[l] * (k == 0 ? 1.0f / half : half);
-        try_lanes(g, part, shift, may);
+    for (int i = 0; i < t.halvings; i++) {
+        memcpy(base, b->part, sizeof base);
+        memcpy(shift, b->shift, sizeof shift);
+        limits_of(g, shift);
+        for (int k = 0; k < 2; k++) {
+            for (size_t l = 0; l < LANES; l++)
+                part[l] = base[l] * (k == 0 ? 1.0f / t.half[i] : t.half[i]);
+            try_lanes(g, part, shift, may);
+        }
     }
 }
 
@@ -341,12 +351,10 @@ static bool try_long(long_block *b, float part, float shift) {
     vs hi = vs_set((int16_t)((int32_t)(r->qhi - shift) * (1 << r->frac)));
     int64_t sum_vd = 0, sum_dd = 0;
     for (size_t i = 0; i < b->pairs; i += RUN) {
-        int32_t run_vd[LANES], run_dd[LANES];
-        trial_sums(b->v + i * PAIR, SM_MIN(b->pairs - i, (size_t)RUN), mul, lo, hi, round, run_vd, run_dd);
-        for (size_t l = 0; l < LANES; l++) {
-            sum_vd += run_vd[l];
-            sum_dd += run_dd[l];
-        }
+        sums run_vd, run_dd;
+        trial_sums(b->v + i * PAIR, SM_MIN(b->pairs - i, (size_t)RUN), mul, lo, hi, round, &run_vd, &run_dd);
+        sum_vd += sums_total(run_vd);
+        sum_dd += sums_total(run_dd);
     }
     double vd = (double)sum_vd, dd = (double)sum_dd;
     if (!(vd * vd * b->dd > b->vd * b->vd * dd))
@@ -360,13 +368,14 @@ static bool try_long(long_block *b, float part, float shift) {
 
 static void search_long(long_block *b) {
     const sm_block_rule *r = b->r;
-    float shift = b->plan.shift, by = block_part_by(r), half = block_part_half(r);
+    block_trials t = block_trials_of(r, b->n);
+    float shift = b->plan.shift, by = t.by;
     float top = SM_MAX(r->qhi - shift, shift - r->qlo);
     if (r->coarse)
         for (int i = 0; i < FEW; i++)
             try_long(b, block_few[i] / top, shift);
     int behind = 0;
-    for (float part = block_part_first(r); part < block_part_last(r) && behind < PATIENCE; part *= by)
+    for (float part = t.first; part < t.last && behind < t.patience; part *= by)
         behind = try_long(b, part, shift) ? 0 : behind + 1;
     if (r->coarse && r->shifted) {
         float part = b->part;
@@ -378,27 +387,19 @@ static void search_long(long_block *b) {
             try_long(b, part * by, near);
         }
     }
-    float part = b->part;
-    shift = b->shift;
-    try_long(b, part * (1.0f / half), shift);
-    try_long(b, part * half, shift);
-}
-
-static inline double emptied(const vf s[PER_16]) {
-    float f[LONG_SUMS];
-    for (size_t k = 0; k < PER_16; k++)
-        vf_store(f + k * LANES, s[k]);
-    for (size_t n = LONG_SUMS / 2; n > 0; n /= 2)
-        for (size_t i = 0; i < n; i++)
-            f[i] += f[i + n];
-    return (double)f[0];
+    for (int i = 0; i < t.halvings; i++) {
+        float part = b->part, half = t.half[i];
+        try_long(b, part * (1.0f / half), b->shift);
+        try_long(b, part * half, b->shift);
+    }
 }
 
 static try_scale try_of(const sm_block_fit *f) {
     return (try_scale){vf_set(1.0f / f->scale), vf_set(f->scale), vf_set(f->lo), vf_set(f->hi)};
 }
 
-static void long_errors(const float *x, size_t n, const sm_block_fit *fine, const sm_block_fit *plain, double error[2]) {
+static void long_errors(const float *x, size_t n, const sm_block_fit *fine, const sm_block_fit *plain,
+                        double error[2]) {
     try_scale a = try_of(fine), b = try_of(plain);
     error[0] = error[1] = 0.0;
     for (size_t from = 0; from < n; from += LONG_RUN) {
@@ -421,8 +422,8 @@ static void long_errors(const float *x, size_t n, const sm_block_fit *fine, cons
                 sb[k] = add_error(&b, v, sb[k]);
             }
         }
-        error[0] += emptied(sa);
-        error[1] += emptied(sb);
+        error[0] += (double)sum_16(sa);
+        error[1] += (double)sum_16(sb);
     }
 }
 
@@ -456,6 +457,7 @@ static void fit_vectors(const sm_block_rule *r, const float *x, size_t n, size_t
     }
     lanes g;
     g.r = r;
+    g.trials = block_trials_of(r, n);
     for (size_t b = 0; b < count; b += LANES)
         fit_lanes(&g, x + b * n, n, SM_MIN(count - b, (size_t)LANES), fit + b);
 }
@@ -518,3 +520,6 @@ static void codes4_vectors(const float *x, size_t n, size_t count, const sm_bloc
         }
     }
 }
+
+#endif
+#endif

@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 
-enum { LANES = 4 };
+#define LANES 4
 
 typedef float32x4_t vf;
 typedef int32x4_t vi;
@@ -47,6 +47,7 @@ static inline sums sums_add(sums s, vs a, vs b) {
     return s;
 }
 
+#define sums_total(s) (vaddlvq_s32((s).a) + vaddlvq_s32((s).b))
 #define sums_lanes(s, out) vst1q_s32(out, vpaddq_s32((s).a, (s).b))
 
 static inline void vf_turn(vf v[4]) {
@@ -71,6 +72,11 @@ static inline void put4(uint8_t *out, const vi *q) {
     uint8x16_t h = bytes_of(q);
     uint8x16_t low = vandq_u8(vuzp1q_u8(h, h), vdupq_n_u8(15));
     vst1_u8(out, vget_low_u8(vsliq_n_u8(low, vuzp2q_u8(h, h), 4)));
+}
+
+static inline float sum_16(const vf *f) {
+    float32x4_t a = vaddq_f32(vaddq_f32(f[0], f[2]), vaddq_f32(f[1], f[3]));
+    return vaddvq_f32(vcombine_f32(vadd_f32(vget_low_f32(a), vget_high_f32(a)), vdup_n_f32(0.0f)));
 }
 
 #include "tensor/affine_lanes.h"

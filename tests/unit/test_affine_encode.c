@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "tensor/affine_blocks.h"
 #include "tensor/affine_fit.h"
 #include "tensor/transcode.h"
 
@@ -273,6 +274,99 @@ static void same_on_every_machine(void **state) {
     assert_false(a->range(x, 700, &lo, &hi) || b->range(x, 700, &lo, &hi));
 }
 
+/* Weights for ordinary blocks and for others among them: kinds of blocks by turns, some constant, zero or not finite,
+ * some outliers. */
+static void fill_blocks(float *x, size_t n, size_t count, int kind) {
+    for (size_t b = 0; b < count; b++, x += n) {
+        fill(x, n, kind < KINDS ? kind : (int)(rnd() % KINDS));
+        uint32_t what = kind < KINDS ? 99 : rnd() % 40;
+        for (size_t i = 0; i < n && what < 3; i++)
+            x[i] = what == 0 ? 0.0f : what == 1 ? -0.25f : x[i] * 1e-3f;
+        if (what == 4)
+            x[rnd() % n] = rnd() % 2 ? NAN : -INFINITY;
+        if (what == 5)
+            x[rnd() % n] = 30.0f;
+        if (what == 6)
+            x[rnd() % n] = 20000.0f;
+        if (what == 7)
+            for (size_t i = 0; i < n; i++)
+                x[i] = (float)((int)(rnd() % 11) - 5) * 0.0078125f;
+        for (size_t i = 0; i < n && what == 8; i++)
+            x[i] = i == 0 ? 0.0f : 0.75f; /* sums as large as they get */
+    }
+}
+
+/* Every instruction set of the machine against plain C: scales, ranges, offsets and codes, bit for bit. */
+static void blocks_same_on_every_machine(void **state) {
+    (void)state;
+    enum { MOST = 9000 };
+    static const size_t sizes[] = {1,   2,   3,   5,   8,   15,  16,  17,  31,   32,   33,   48,   63,   64,
+                                   100, 128, 255, 256, 257, 300, 511, 512, 1000, 2047, 2048, 2049, 4097, MOST};
+    float *x = malloc(4 * MOST * sizeof *x);
+    int16_t *room = malloc(sm_block_room(MOST) * sizeof *room);
+    sm_block_fit *a = malloc(4 * MOST * sizeof *a), *b = malloc(4 * MOST * sizeof *b);
+    uint8_t *qa = malloc(4 * MOST + 2), *qb = malloc(4 * MOST + 2);
+    const sm_block_loops *c = sm_block_loops_c(), *l = c;
+    for (sm_isa isa = SM_ISA_C; isa <= sm_isa_detect(); isa++) {
+        long blocks = 0, ordinary = 0;
+        if (!sm_isa_built(isa) || l == sm_block_loops_of(isa))
+            continue;
+        l = sm_block_loops_of(isa);
+        for (size_t f = 0; f < 5; f++)
+            for (size_t s = 0; s < SM_ARRAY_LEN(sizes); s++)
+                for (int kind = 0; kind <= KINDS; kind++) {
+                    size_t n = sizes[s], some = 1 + rnd() % 50, count = SM_MIN(some, 4 * MOST / n);
+                    char text[64];
+                    sm_encoding e;
+                    sm_block_rule r;
+                    snprintf(text, sizeof text, "affine(%s, [1, 4])", forms[f]);
+                    assert_int_equal(sm_enc_parse(sm_sv_of(text), 2, &e, NULL), SM_OK);
+                    assert_true(sm_block_rule_of(e.code, e.off, e.aux, &r));
+                    fill_blocks(x, n, count, kind);
+                    c->fit(&r, x, n, count, room, a);
+                    l->fit(&r, x, n, count, room, b);
+                    for (size_t i = 0; i < count; i++) {
+                        blocks++;
+                        if (a[i].scale < 0.0f && b[i].scale < 0.0f) {
+                            a[i] = b[i] = (sm_block_fit){i % 2 ? 0.0f : 0.01f, r.qlo, r.qhi, 0};
+                            for (size_t k = 0; k < n; k++)
+                                x[i * n + k] = isfinite(x[i * n + k]) ? x[i * n + k] : 0.0f;
+                            continue;
+                        }
+                        ordinary++;
+                        if (memcmp(a + i, b + i, sizeof *a) != 0)
+                            fail_msg("%s, %s, %zu weights, kind %d, block %zu of %zu: scale %a, offset %d, plain C has "
+                                     "%a, %d",
+                                     l->name, forms[f], n, kind, i, count, (double)b[i].scale, (int)b[i].shift,
+                                     (double)a[i].scale, (int)a[i].shift);
+                    }
+                    memset(qa, 0xA5, 4 * MOST + 2);
+                    memset(qb, 0xA5, 4 * MOST + 2);
+                    if (!r.coarse) {
+                        c->codes8(x, n, count, a, qa);
+                        l->codes8(x, n, count, b, qb);
+                    } else if (n % 2 == 0) {
+                        c->codes4(x, n, count, a, qa);
+                        l->codes4(x, n, count, b, qb);
+                    } else {
+                        c->codes4(x, n, 1, a, qa);
+                        l->codes4(x, n, 1, b, qb);
+                    }
+                    assert_memory_equal(qa, qb, 4 * MOST + 2);
+                    for (size_t i = count * n; i < 4 * MOST + 2; i++)
+                        assert_int_equal(qb[i], 0xA5);
+                }
+        print_message("# %s: %ld blocks, %ld of them ordinary, as plain C has them\n", l->name, blocks, ordinary);
+        assert_true(ordinary > blocks / 2);
+    }
+    free(x);
+    free(room);
+    free(a);
+    free(b);
+    free(qa);
+    free(qb);
+}
+
 /* A slab of rows at a time gives the same bytes as all at once, one zero point of four bits a row included. */
 static void rows_at_a_time(void **state) {
     (void)state;
@@ -326,9 +420,13 @@ static void not_finite_is_named(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(never_worse_than_plain), cmocka_unit_test(found_again),
-        cmocka_unit_test(ends_of_half),           cmocka_unit_test(same_on_every_machine),
-        cmocka_unit_test(rows_at_a_time),         cmocka_unit_test(not_finite_is_named),
+        cmocka_unit_test(never_worse_than_plain),
+        cmocka_unit_test(found_again),
+        cmocka_unit_test(ends_of_half),
+        cmocka_unit_test(same_on_every_machine),
+        cmocka_unit_test(blocks_same_on_every_machine),
+        cmocka_unit_test(rows_at_a_time),
+        cmocka_unit_test(not_finite_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
