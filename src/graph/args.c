@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/number.h"
 #include "graph/graph_int.h"
@@ -115,6 +116,14 @@ bool sm_arg_str(const sm_node *n, const char *slot, sm_sv *out) {
         return false;
     *out = v->cst->strs[0];
     return true;
+}
+
+int sm_arg_word(const sm_node *n, const char *slot, const char *const *words) {
+    sm_sv s;
+    for (int i = 0; sm_arg_str(n, slot, &s) && words[i] != NULL; i++)
+        if (strlen(words[i]) == s.n && strncasecmp(words[i], s.p, s.n) == 0)
+            return i;
+    return -1;
 }
 
 bool sm_arg_dims(const sm_node *n, const char *slot, sm_dim *out, int cap, int *n_out) {

@@ -78,8 +78,12 @@ static double matmul_flops(const costing *c, const sm_node *n) {
         sm_arg_bool(n, "transpose_x", &t);
         return 2 * out * axis(c, sm_arg(n, "x"), t && sm_arg(n, "x")->type.rank > 1 ? -2 : -1);
     case SM_OP_CONV:
+    case SM_OP_CONV_QUANTIZED:
         w = sm_arg(n, "weight");
         return 2 * out * (numel(c, w) / SM_MAX(axis(c, w, 0), 1));
+    case SM_OP_CONV_TRANSPOSE:
+        w = sm_arg(n, "weight");
+        return 2 * numel(c, sm_arg(n, "x")) * (numel(c, w) / SM_MAX(axis(c, w, 0), 1));
     case SM_OP_GATED_MLP:
         w = sm_arg(n, "gate");
         return numel(c, sm_arg(n, "x")) * axis(c, w, 0) * 6 +
@@ -150,7 +154,7 @@ static void node_cost(const costing *c, const sm_node *n, int64_t kv_len, bool *
         o->flops += 8 * out;
         break;
     case SM_COST_REDUCE:
-        o->flops += numel(c, sm_arg(n, "x"));
+        o->flops += numel(c, n->in[0]); /* x; the boxes of non_maximum_suppression */
         break;
     case SM_COST_MATMUL:
         o->flops += matmul_flops(c, n);

@@ -48,13 +48,13 @@ typedef enum sm_cost_class {
 typedef enum sm_lift { SM_LIFT_ELEM, SM_LIFT_LAST, SM_LIFT_SHAPE, SM_LIFT_RULE, SM_LIFT_NO } sm_lift;
 
 typedef struct sm_slot {
-    char name[24];
+    char name[32];
     char kind; /* t i I f b B s S K */
     bool optional, list;
-    char def[20]; /* text of the default; "" when there is none */
+    char def[24]; /* text of the default; "" when there is none */
     int since;    /* specification version that introduced it */
 } sm_slot;
-#define SM_MAX_SLOTS 10
+#define SM_MAX_SLOTS 16
 
 typedef struct sm_op_row {
     const char *name, *doc;
@@ -189,6 +189,8 @@ bool sm_arg_int(const sm_node *n, const char *slot, int64_t *out);
 bool sm_arg_float(const sm_node *n, const char *slot, double *out);
 bool sm_arg_bool(const sm_node *n, const char *slot, bool *out);
 bool sm_arg_str(const sm_node *n, const char *slot, sm_sv *out);
+/* Number of a string parameter among words[], which ends with NULL, whatever its case; -1: none of them, or unknown. */
+int sm_arg_word(const sm_node *n, const char *slot, const char *const *words);
 /* Vector parameter into out[cap]; *n_out elements.  Uses constants and symbolic values that are numbers.  Negative
  * numbers pass unchanged. */
 bool sm_arg_ints(const sm_node *n, const char *slot, int64_t *out, int cap, int *n_out);

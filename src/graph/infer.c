@@ -278,6 +278,19 @@ sm_status sm_inf_mask(sm_inf *c, const char *slot, int n, bool *out) {
     return SM_OK;
 }
 
+sm_status sm_inf_word(sm_inf *c, const char *slot, const char *const *words, int *out) {
+    char all[256] = "";
+    sm_sv found = {0};
+    *out = sm_arg_word(c->n, slot, words);
+    if (*out >= 0)
+        return SM_OK;
+    for (size_t i = 0, at = 0; words[i] != NULL && at < sizeof all; i++)
+        at += (size_t)snprintf(all + at, sizeof all - at, "%s%s", i == 0 ? "" : words[i + 1] == NULL ? " or " : ", ",
+                               words[i]);
+    sm_arg_str(c->n, slot, &found);
+    return SM_FAIL(c->err, SM_BADINPUT, "%s: wanted %s, found %s", slot, all, sm_quote(found.p, found.n));
+}
+
 /* ---- extents ---- */
 
 sm_status sm_inf_join(sm_inf *c, sm_dim a, sm_dim b, sm_dim *out) {

@@ -55,5 +55,9 @@ sm_status sm_inf_join(sm_inf *c, sm_dim a, sm_dim b, sm_dim *out);
 sm_status sm_inf_broadcast(sm_inf *c, int ra, const sm_dim *a, int rb, const sm_dim *b, int *rank, sm_dim *out);
 /* Extent that must be equal in both; returns the more precise one.  Fails when it never is. */
 sm_status sm_inf_same_dim(sm_inf *c, const char *what, sm_dim a, sm_dim b, sm_dim *out);
+/* An operand of x's dtype, or absent.  loose: weights may be stored in another float type; a backend computes in x's. */
+sm_status sm_inf_operand(sm_inf *c, const char *slot, sm_dtype x, bool loose);
+/* Number of a string parameter among words[], which ends with NULL, whatever its case; fails naming them. */
+sm_status sm_inf_word(sm_inf *c, const char *slot, const char *const *words, int *out);
 
 #endif

@@ -76,7 +76,6 @@ sm_status sm_infer_same(sm_inf *c) {
         if (x->type.rank > 0)
             SM_TRY(sm_inf_axis(c, "axis", x->type.rank, &axis));
         break;
-    case SM_OP_LAYER_NORM:
     case SM_OP_REVERSE:
         SM_TRY(sm_inf_axes(c, "axes", x->type.rank, flags));
         break;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * infer_product.c: products, convolutions, attention, reductions, and constants that decode at load time.
+ * infer_product.c: products, attention, reductions, and constants that decode at load time.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -8,8 +8,7 @@
 #include "base/str.h"
 #include "graph/infer.h"
 
-/* Weights may be stored in another float type than x: a backend computes in x's. */
-static sm_status check_operand(sm_inf *c, const char *slot, sm_dtype x, bool loose) {
+sm_status sm_inf_operand(sm_inf *c, const char *slot, sm_dtype x, bool loose) {
     const sm_value *v = sm_arg(c->n, slot);
     if (v == NULL || v->type.dtype == x || (loose && sm_is_float(x) && sm_is_float(v->type.dtype)))
         return SM_OK;
@@ -24,8 +23,8 @@ sm_status sm_infer_linear(sm_inf *c) {
         return sm_inf_bad(c, "x", x, "wanted at least one axis");
     if (w->type.rank != 2)
         return sm_inf_bad(c, "weight", w, "wanted [out, in]");
-    SM_TRY(check_operand(c, "weight", x->type.dtype, true));
-    SM_TRY(check_operand(c, "bias", x->type.dtype, true));
+    SM_TRY(sm_inf_operand(c, "weight", x->type.dtype, true));
+    SM_TRY(sm_inf_operand(c, "bias", x->type.dtype, true));
     SM_TRY(sm_inf_same_dim(c, "x and weight", x->type.dims[r - 1], w->type.dims[1], NULL));
     if (b != NULL && (b->type.rank != 1 || sm_dim_equal(c->g, b->type.dims[0], w->type.dims[0]) == 0))
         return sm_inf_bad(c, "bias", b, "wanted one element per row of weight");
@@ -39,7 +38,7 @@ sm_status sm_infer_matmul(sm_inf *c) {
     bool tx = false, ty = false;
     sm_dim a[SM_MAX_RANK + 1], b[SM_MAX_RANK + 1], dims[SM_MAX_RANK + 1];
     int ra = x->type.rank, rb = y->type.rank, rank;
-    SM_TRY(check_operand(c, "y", x->type.dtype, false));
+    SM_TRY(sm_inf_operand(c, "y", x->type.dtype, false));
     SM_TRY(sm_inf_bool(c, "transpose_x", &tx));
     SM_TRY(sm_inf_bool(c, "transpose_y", &ty));
     if (ra == 0 || rb == 0)
@@ -102,89 +101,6 @@ sm_status sm_infer_einsum(sm_inf *c) {
     return sm_inf_out(c, 0, c->n->list[0]->type.dtype, rank, dims);
 }
 
-/* ---- convolution ---- */
-
-typedef struct window {
-    int64_t stride[3], dilation[3], pad[6];
-    int k; /* spatial axes */
-    bool same;
-} window;
-
-static sm_status read_window(sm_inf *c, int k, window *w) {
-    int n;
-    sm_sv type = {0};
-    w->k = k;
-    memset(w->pad, 0, sizeof w->pad);
-    for (int i = 0; i < 3; i++)
-        w->stride[i] = w->dilation[i] = 1;
-    SM_TRY(sm_inf_ints(c, "strides", w->stride, 3, &n));
-    if (n != 0 && n != k)
-        return sm_inf_bad(c, "strides", sm_arg(c->n, "strides"), "wanted %d elements", k);
-    SM_TRY(sm_inf_ints(c, "dilations", w->dilation, 3, &n));
-    if (n != 0 && n != k)
-        return sm_inf_bad(c, "dilations", sm_arg(c->n, "dilations"), "wanted %d elements", k);
-    for (int i = 0; i < k; i++)
-        if (w->stride[i] < 1 || w->dilation[i] < 1 || w->dilation[i] > INT32_MAX)
-            return SM_FAIL(c->err, SM_BADINPUT, "strides and dilations: wanted numbers of 1 or more");
-    sm_arg_str(c->n, "pad_type", &type);
-    w->same = sm_sv_is(type, "same") || sm_sv_is(type, "same_lower");
-    if (sm_sv_is(type, "custom")) {
-        SM_TRY(sm_inf_ints(c, "pad", w->pad, 6, &n));
-        if (n != 2 * k && n != 0)
-            return sm_inf_bad(c, "pad", sm_arg(c->n, "pad"), "wanted %d elements", 2 * k);
-    } else if (!w->same && !sm_sv_is(type, "valid")) {
-        return SM_FAIL(c->err, SM_BADINPUT, "pad_type: wanted valid, same, same_lower or custom, found %s",
-                       sm_quote(type.p, type.n));
-    }
-    return SM_OK;
-}
-
-/* Result extent of spatial axis i: extent d under a kernel of w elements. */
-static sm_dim window_extent(sm_inf *c, const window *w, int i, sm_dim d, sm_dim kernel) {
-    sm_graph *g = c->g;
-    sm_dim span = d, reach;
-    if (!w->same) {
-        reach = sm_dim_mul(g, sm_dim_sub(g, kernel, 1), w->dilation[i]);
-        span = reach == SM_DIM_UNKNOWN ? reach : sm_dim_sub(g, d, reach);
-        span = span == SM_DIM_UNKNOWN ? span : sm_dim_add(g, span, w->pad[2 * i]);
-        span = span == SM_DIM_UNKNOWN ? span : sm_dim_add(g, span, w->pad[2 * i + 1]);
-    }
-    if (span == SM_DIM_UNKNOWN || w->stride[i] == 1)
-        return span;
-    sm_dim up = sm_dim_add(g, span, w->stride[i] - 1); /* both rules: ceil(span / stride) */
-    return up == SM_DIM_UNKNOWN ? up : sm_dim_call(g, SM_FN_FLOOR_DIV, up, w->stride[i]);
-}
-
-sm_status sm_infer_conv(sm_inf *c) {
-    const sm_value *x = sm_arg(c->n, "x"), *w = sm_arg(c->n, "weight"), *b = sm_arg(c->n, "bias");
-    sm_dim dims[SM_MAX_RANK];
-    int64_t groups = 1;
-    window win;
-    int k = x->type.rank - 2;
-    if (k < 1 || k > 3)
-        return sm_inf_bad(c, "x", x, "wanted [n, channels, 1 to 3 spatial axes]");
-    if (w->type.rank != x->type.rank)
-        return sm_inf_bad(c, "weight", w, "wanted %d axes, like x", x->type.rank);
-    SM_TRY(check_operand(c, "weight", x->type.dtype, true));
-    SM_TRY(check_operand(c, "bias", x->type.dtype, true));
-    SM_TRY(sm_inf_int(c, "groups", &groups));
-    SM_TRY(read_window(c, k, &win));
-    if (groups < 1 || sm_dim_div(c->g, w->type.dims[0], groups) == SM_DIM_UNKNOWN)
-        return sm_inf_bad(c, "weight", w, "output channels do not divide into %" PRId64 " groups", groups);
-    SM_TRY(sm_inf_same_dim(c, "channels of x and weight", x->type.dims[1], sm_dim_mul(c->g, w->type.dims[1], groups),
-                           NULL));
-    if (b != NULL && (b->type.rank != 1 || sm_dim_equal(c->g, b->type.dims[0], w->type.dims[0]) == 0))
-        return sm_inf_bad(c, "bias", b, "wanted one element per output channel");
-    dims[0] = x->type.dims[0];
-    dims[1] = w->type.dims[0];
-    for (int i = 0; i < k; i++) {
-        dims[2 + i] = window_extent(c, &win, i, x->type.dims[2 + i], w->type.dims[2 + i]);
-        if (sm_dim_known(dims[2 + i]) && dims[2 + i] < 0)
-            return sm_inf_bad(c, "x", x, "axis %d is shorter than the kernel", 2 + i);
-    }
-    return sm_inf_out(c, 0, x->type.dtype, x->type.rank, dims);
-}
-
 sm_status sm_infer_sdpa(sm_inf *c) {
     const sm_value *q = sm_arg(c->n, "query"), *k = sm_arg(c->n, "key"), *v = sm_arg(c->n, "value");
     const sm_value *m = sm_arg(c->n, "attn_mask");
@@ -192,14 +108,14 @@ sm_status sm_infer_sdpa(sm_inf *c) {
     int r = q->type.rank, rank;
     if (r < 3 || k->type.rank != r || v->type.rank != r)
         return sm_inf_bad(c, "query", q, "wanted query, key and value of one rank, 3 or more");
-    SM_TRY(check_operand(c, "key", q->type.dtype, false));
-    SM_TRY(check_operand(c, "value", q->type.dtype, false));
+    SM_TRY(sm_inf_operand(c, "key", q->type.dtype, false));
+    SM_TRY(sm_inf_operand(c, "value", q->type.dtype, false));
     SM_TRY(sm_inf_same_dim(c, "last axes of query and key", q->type.dims[r - 1], k->type.dims[r - 1], NULL));
     SM_TRY(sm_inf_same_dim(c, "rows of key and value", k->type.dims[r - 2], v->type.dims[r - 2], NULL));
     SM_TRY(sm_inf_broadcast(c, r - 2, k->type.dims, r - 2, v->type.dims, &rank, kv));
     SM_TRY(sm_inf_broadcast(c, r - 2, q->type.dims, r - 2, kv, &rank, dims));
     if (m != NULL && m->type.dtype != SM_BOOL)
-        SM_TRY(check_operand(c, "attn_mask", q->type.dtype, false));
+        SM_TRY(sm_inf_operand(c, "attn_mask", q->type.dtype, false));
     if (m != NULL && m->type.rank >= 2)
         SM_TRY(
             sm_inf_same_dim(c, "last axis of attn_mask and rows of key",

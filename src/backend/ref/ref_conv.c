@@ -1,126 +1,216 @@
 /* SPDX-License-Identifier: MIT
  *
  * ref_conv.c: convolutions of 1 to 3 axes: the input under each output position becomes a row (patches), rows times
- * weights the result.  A 1 x 1 convolution, which is a linear layer in channel-first layout, falls out of it.
+ * weights the result.  A 1 x 1 convolution, which is a linear layer in channel-first layout, falls out of it.  The
+ * transposed one goes the other way: each input position times the weights is a patch that is added into the result.
  */
 #include <inttypes.h>
 #include <string.h>
 
 #include "backend/ref/ref_int.h"
 
-enum { AXES = 3 };
-
-typedef struct conv {
-    int nd;
-    int64_t in[AXES], out[AXES], k[AXES], stride[AXES], dilation[AXES], pad[AXES]; /* pad before */
-    int64_t positions, taps, channels;                                             /* channels of one group */
-} conv;
-
-static sm_status axis_params(ref_call *c, const char *slot, int nd, int64_t def, int64_t *out) {
-    int n;
-    SM_TRY(ref_ints(c, slot, out, AXES, &n));
-    for (int i = n < 0 ? 0 : n; i < AXES; i++)
-        out[i] = def;
-    for (int i = 0; i < nd; i++)
-        if (out[i] < 1)
-            return SM_FAIL(c->err, SM_BADINPUT, "%s of axis %d is %" PRId64, slot, i, out[i]);
-    return n >= 0 && n != nd ? SM_FAIL(c->err, SM_BADINPUT, "'%s' has %d elements, wanted %d", slot, n, nd) : SM_OK;
-}
-
-/* Output extents and the padding before each axis. */
-static sm_status conv_extents(ref_call *c, conv *v) {
-    int64_t pad[2 * AXES] = {0};
-    int n = -1;
-    bool same = ref_str_is(c, "pad_type", "same"), lower = ref_str_is(c, "pad_type", "same_lower");
-    if (ref_str_is(c, "pad_type", "custom"))
-        SM_TRY(ref_ints(c, "pad", pad, 2 * AXES, &n));
-    else if (!same && !lower && !ref_str_is(c, "pad_type", "valid"))
-        return SM_FAIL(c->err, SM_UNSUPPORTED, "unknown pad_type");
-    v->positions = 1;
-    for (int i = 0; i < v->nd; i++) {
-        int64_t span = (v->k[i] - 1) * v->dilation[i] + 1, all = pad[2 * i] + pad[2 * i + 1];
-        v->pad[i] = pad[2 * i];
-        v->out[i] = (v->in[i] + all - span) / v->stride[i] + 1;
-        if (same || lower) {
-            v->out[i] = (v->in[i] + v->stride[i] - 1) / v->stride[i];
-            all = SM_MAX((v->out[i] - 1) * v->stride[i] + span - v->in[i], 0);
-            v->pad[i] = same ? all / 2 : all - all / 2;
-        }
-        if (pad[2 * i] < 0 || pad[2 * i + 1] < 0 || v->in[i] + all < span)
-            return SM_FAIL(c->err, SM_BADINPUT, "axis %d: extent %" PRId64 " is below the kernel's %" PRId64, i,
-                           v->in[i], span);
-        v->positions *= v->out[i];
-    }
-    return SM_OK;
-}
-
 /* Row of taps (channel, kernel) under output position p. */
-static void gather_patch(const conv *v, const float *x, int64_t p, float *row) {
-    int64_t at[AXES], plane = 1;
-    for (int i = v->nd - 1; i >= 0; i--) {
+static void gather_patch(const ref_window *v, int64_t channels, const float *x, int64_t p, float *row) {
+    int64_t at[REF_AXES];
+    for (int i = REF_AXES - 1; i >= 0; i--) {
         at[i] = p % v->out[i] * v->stride[i] - v->pad[i];
         p /= v->out[i];
-        plane *= v->in[i];
     }
     for (int64_t t = 0; t < v->taps; t++) {
         int64_t rest = t, off = 0, step = 1;
         bool inside = true;
-        for (int i = v->nd - 1; i >= 0; i--) {
+        for (int i = REF_AXES - 1; i >= 0; i--) {
             int64_t q = at[i] + rest % v->k[i] * v->dilation[i];
             inside = inside && q >= 0 && q < v->in[i];
             rest /= v->k[i];
             off += q * step;
             step *= v->in[i];
         }
-        for (int64_t ch = 0; ch < v->channels; ch++)
-            row[ch * v->taps + t] = inside ? x[ch * plane + off] : 0.0f;
+        for (int64_t ch = 0; ch < channels; ch++)
+            row[ch * v->taps + t] = inside ? x[ch * v->plane + off] : 0.0f;
     }
 }
 
-static sm_status conv_shapes(ref_call *c, const ref_val *x, const ref_weight *w, int64_t groups, conv *v) {
-    const sm_type *wt = &sm_arg(c->node, "weight")->type;
-    const ref_val *wv = ref_in(c, "weight");
-    *v = (conv){.nd = x->rank - 2, .taps = 1};
-    if (!ref_is_float(x) || v->nd < 1 || v->nd > AXES || wt->rank != x->rank)
-        return SM_FAIL(c->err, SM_UNSUPPORTED, "x of rank %d with weight of rank %d", x->rank, wt->rank);
-    SM_TRY(axis_params(c, "strides", v->nd, 1, v->stride));
-    SM_TRY(axis_params(c, "dilations", v->nd, 1, v->dilation));
-    for (int i = 0; i < v->nd; i++) {
-        v->in[i] = x->dims[2 + i];
-        v->k[i] = wv != NULL ? wv->dims[2 + i] : wt->dims[2 + i];
-        v->taps *= v->k[i];
-    }
-    v->channels = v->taps > 0 ? w->cols / v->taps : 0;
-    if (v->taps < 1 || groups < 1 || x->dims[1] != v->channels * groups || w->rows % groups != 0)
-        return SM_FAIL(c->err, SM_BADINPUT, "%" PRId64 " channels in %" PRId64 " groups do not fit the weight",
-                       x->dims[1], groups);
-    return conv_extents(c, v);
+/* Kernel extents: of the value at hand, or of a constant that is still encoded. */
+static sm_status kernel_of(ref_call *c, const ref_val *x, int64_t *k) {
+    const sm_type *t = &sm_arg(c->node, "weight")->type;
+    const ref_val *v = ref_in(c, "weight");
+    if (!ref_is_float(x) || x->rank < 3 || x->rank > 2 + REF_AXES || t->rank != x->rank)
+        return SM_FAIL(c->err, SM_UNSUPPORTED, "x of rank %d with weight of rank %d", x->rank, t->rank);
+    for (int i = 2; i < t->rank; i++)
+        k[i - 2] = v != NULL ? v->dims[i] : t->dims[i];
+    return SM_OK;
 }
 
-sm_status ref_conv(ref_call *c) {
+sm_status ref_conv_plan(ref_call *c, int64_t rows, int64_t cols, ref_window *v, int64_t *groups) {
     const ref_val *x = ref_in(c, "x"), *bias = ref_in(c, "bias");
-    int64_t groups = ref_int(c, "groups"), dims[SM_MAX_RANK];
-    ref_weight w;
-    conv v;
-    SM_TRY(ref_weight_of(c, "weight", &w));
-    SM_TRY(conv_shapes(c, x, &w, groups, &v));
-    if (bias != NULL && bias->n != w.rows)
-        return SM_FAIL(c->err, SM_BADINPUT, "bias has %" PRId64 " elements, wanted %" PRId64, bias->n, w.rows);
+    int64_t k[REF_AXES], dims[SM_MAX_RANK];
+    *groups = ref_int(c, "groups");
+    SM_TRY(kernel_of(c, x, k));
+    SM_TRY(ref_window_of(c, x->rank - 2, x->dims + 2, k, v));
+    if (*groups < 1 || cols % v->taps != 0 || x->dims[1] % *groups != 0 || x->dims[1] / *groups != cols / v->taps ||
+        rows % *groups != 0)
+        return SM_FAIL(c->err, SM_BADINPUT, "%" PRId64 " channels in %" PRId64 " groups do not fit the weight",
+                       x->dims[1], *groups);
+    if (bias != NULL && bias->n != rows)
+        return SM_FAIL(c->err, SM_BADINPUT, "bias has %" PRId64 " elements, wanted %" PRId64, bias->n, rows);
     dims[0] = x->dims[0];
-    dims[1] = w.rows;
-    memcpy(dims + 2, v.out, sizeof v.out);
-    SM_TRY(ref_result(c, 0, x->dtype, x->rank, dims));
-    float *y = ref_out(c, 0)->f, *patches = sm_alloc_n((size_t)v.positions, (size_t)w.cols * sizeof *patches);
+    dims[1] = rows;
+    memcpy(dims + 2, v->out + REF_AXES - v->nd, (size_t)v->nd * sizeof *dims);
+    return ref_result(c, 0, x->dtype, x->rank, dims);
+}
+
+/* w [out channels, channels of a group * taps] */
+static sm_status convolve(ref_call *c, const ref_weight *w, const float *bias) {
+    const ref_val *x = ref_in(c, "x");
+    int64_t groups;
+    ref_window v;
+    SM_TRY(ref_conv_plan(c, w->rows, w->cols, &v, &groups));
+    ref_val *y = ref_out(c, 0);
+    if (y->n == 0)
+        return SM_OK;
+    float *patches = sm_alloc_n((size_t)v.positions, (size_t)w->cols * sizeof *patches);
     sm_status st = patches == NULL ? SM_NOMEM(c->err) : SM_OK;
-    int64_t per_group = w.rows / groups, group_size = x->dims[0] == 0 ? 0 : x->n / x->dims[0] / groups;
+    int64_t per_group = w->rows / groups, channels = w->cols / v.taps;
     for (int64_t i = 0; st == SM_OK && i < x->dims[0] * groups; i++) {
         int64_t g = i % groups;
         for (int64_t p = 0; p < v.positions; p++)
-            gather_patch(&v, x->f + i * group_size, p, patches + p * w.cols);
-        st = ref_linear(c->e, patches, v.positions, &w, g * per_group, per_group,
-                        bias == NULL ? NULL : bias->f + g * per_group, y + i * per_group * v.positions, 1, v.positions,
+            gather_patch(&v, channels, x->f + i * channels * v.plane, p, patches + p * w->cols);
+        st = ref_linear(c->e, patches, v.positions, w, g * per_group, per_group,
+                        bias == NULL ? NULL : bias + g * per_group, y->f + i * per_group * v.positions, 1, v.positions,
                         c->err);
     }
     sm_free(patches);
+    return st;
+}
+
+sm_status ref_conv(ref_call *c) {
+    const ref_val *bias = ref_in(c, "bias");
+    ref_weight w;
+    SM_TRY(ref_weight_of(c, "weight", &w));
+    return convolve(c, &w, bias == NULL ? NULL : bias->f);
+}
+
+/* scale * code + bias, both scalars or per output channel */
+sm_status ref_conv_quantized(ref_call *c) {
+    const ref_val *q = ref_in(c, "weight"), *scale = ref_in(c, "quant_scale"), *shift = ref_in(c, "quant_bias");
+    const ref_val *bias = ref_in(c, "bias");
+    if (q->rank < 3 || ref_is_float(q) || !ref_is_float(scale) || !ref_is_float(shift) ||
+        (scale->n != 1 && scale->n != q->dims[0]) || (shift->n != 1 && shift->n != q->dims[0]))
+        return SM_FAIL(c->err, SM_BADINPUT, "quant_scale and quant_bias do not fit the weight");
+    ref_weight w = {.rows = q->dims[0], .cols = ref_extent(q, 1, q->rank)};
+    float *dense = sm_alloc_n((size_t)q->n, sizeof *dense), *b = NULL;
+    sm_status st = dense == NULL ? SM_NOMEM(c->err) : SM_OK;
+    for (int64_t i = 0; st == SM_OK && i < q->n; i++) {
+        int64_t row = i / w.cols;
+        dense[i] = scale->f[scale->n == 1 ? 0 : row] * (float)q->i[i] + shift->f[shift->n == 1 ? 0 : row];
+    }
+    if (st == SM_OK && bias != NULL) {
+        b = sm_alloc_n((size_t)bias->n, sizeof *b);
+        st = b == NULL ? SM_NOMEM(c->err) : SM_OK;
+        for (int64_t i = 0; st == SM_OK && i < bias->n; i++)
+            b[i] = (float)ref_elem(bias, i);
+    }
+    w.dense = dense;
+    if (st == SM_OK)
+        st = convolve(c, &w, b);
+    sm_free(b);
+    sm_free(dense);
+    return st;
+}
+
+/* ---- transposed ---- */
+
+typedef struct deconv {
+    ref_window v;
+    int64_t groups, in_c, out_c; /* channels of one group */
+    float *w;                    /* [out_c * taps][in_c] of one group */
+    float *x;                    /* [positions of x][in_c] */
+    float *patch;                /* [positions of x][out_c * taps] */
+} deconv;
+
+static sm_status deconv_plan(ref_call *c, deconv *d) {
+    const ref_val *x = ref_in(c, "x"), *w = ref_in(c, "weight"), *bias = ref_in(c, "bias");
+    int64_t k[REF_AXES], given[SM_MAX_RANK], dims[SM_MAX_RANK];
+    int n;
+    SM_TRY(kernel_of(c, x, k));
+    SM_TRY(ref_ints(c, "output_shape", given, SM_MAX_RANK, &n));
+    if (n >= 0 && n != x->rank)
+        return SM_FAIL(c->err, SM_BADINPUT, "output_shape has %d elements, wanted %d", n, x->rank);
+    SM_TRY(ref_window_transposed(c, x->rank - 2, x->dims + 2, k, n < 0 ? NULL : given + 2, &d->v));
+    d->groups = ref_int(c, "groups");
+    if (d->groups < 1 || !ref_is_float(w) || x->dims[1] != w->dims[0] || w->dims[0] % d->groups != 0)
+        return SM_FAIL(c->err, SM_BADINPUT, "%" PRId64 " channels in %" PRId64 " groups do not fit the weight",
+                       x->dims[1], d->groups);
+    d->in_c = w->dims[0] / d->groups;
+    d->out_c = w->dims[1];
+    dims[0] = x->dims[0];
+    dims[1] = d->out_c * d->groups;
+    memcpy(dims + 2, d->v.out + REF_AXES - d->v.nd, (size_t)d->v.nd * sizeof *dims);
+    if ((bias != NULL && bias->n != dims[1]) || (n >= 0 && (given[0] != dims[0] || given[1] != dims[1])))
+        return SM_FAIL(c->err, SM_BADINPUT, "bias or output_shape do not fit %" PRId64 " channels", dims[1]);
+    return ref_result(c, 0, x->dtype, x->rank, dims);
+}
+
+/* Adds the patch of input position p to the planes of y. */
+static void add_patch(const deconv *d, int64_t p, float *y) {
+    const ref_window *v = &d->v;
+    const float *row = d->patch + p * d->out_c * v->taps;
+    int64_t at[REF_AXES];
+    for (int i = REF_AXES - 1; i >= 0; i--) {
+        at[i] = p % v->in[i] * v->stride[i] - v->pad[i];
+        p /= v->in[i];
+    }
+    for (int64_t t = 0; t < v->taps; t++) {
+        int64_t rest = t, off = 0, step = 1;
+        bool inside = true;
+        for (int i = REF_AXES - 1; i >= 0; i--) {
+            int64_t q = at[i] + rest % v->k[i] * v->dilation[i];
+            inside = inside && q >= 0 && q < v->out[i];
+            rest /= v->k[i];
+            off += q * step;
+            step *= v->out[i];
+        }
+        for (int64_t ch = 0; inside && ch < d->out_c; ch++)
+            y[ch * v->positions + off] += row[ch * v->taps + t];
+    }
+}
+
+static sm_status deconv_group(ref_call *c, const deconv *d, int64_t g, const float *x, float *y) {
+    const float *w = ref_in(c, "weight")->f + g * d->in_c * d->out_c * d->v.taps;
+    const ref_val *bias = ref_in(c, "bias");
+    int64_t rows = d->out_c * d->v.taps;
+    for (int64_t ch = 0; ch < d->in_c; ch++) {
+        for (int64_t r = 0; r < rows; r++)
+            d->w[r * d->in_c + ch] = w[ch * rows + r];
+        for (int64_t p = 0; p < d->v.plane; p++)
+            d->x[p * d->in_c + ch] = x[ch * d->v.plane + p];
+    }
+    ref_weight m = {.dense = d->w, .rows = rows, .cols = d->in_c};
+    SM_TRY(ref_linear(c->e, d->x, d->v.plane, &m, 0, rows, NULL, d->patch, rows, 1, c->err));
+    for (int64_t p = 0; p < d->v.plane; p++)
+        add_patch(d, p, y);
+    for (int64_t i = 0; bias != NULL && i < d->out_c * d->v.positions; i++)
+        y[i] += bias->f[g * d->out_c + i / d->v.positions];
+    return SM_OK;
+}
+
+sm_status ref_conv_transpose(ref_call *c) {
+    const ref_val *x = ref_in(c, "x");
+    deconv d = {0};
+    SM_TRY(deconv_plan(c, &d));
+    ref_val *y = ref_out(c, 0);
+    if (y->n == 0)
+        return SM_OK;
+    size_t rows = (size_t)d.out_c * (size_t)d.v.taps;
+    d.w = sm_alloc_n(rows, (size_t)d.in_c * sizeof *d.w);
+    d.x = sm_alloc_n((size_t)d.v.plane, (size_t)d.in_c * sizeof *d.x);
+    d.patch = sm_alloc_n((size_t)d.v.plane, rows * sizeof *d.patch);
+    sm_status st = d.w == NULL || d.x == NULL || d.patch == NULL ? SM_NOMEM(c->err) : SM_OK;
+    for (int64_t i = 0; st == SM_OK && i < x->dims[0] * d.groups; i++)
+        st = deconv_group(c, &d, i % d.groups, x->f + i * d.in_c * d.v.plane, y->f + i * d.out_c * d.v.positions);
+    sm_free(d.w);
+    sm_free(d.x);
+    sm_free(d.patch);
     return st;
 }

@@ -188,6 +188,48 @@ float ref_silu(float x);
 float ref_gelu(float x);
 float ref_gelu_tanh(float x);
 
+/* ---- windows of convolutions and pools (ref_window.c) ---- */
+
+enum { REF_AXES = 3 };
+enum { REF_PAD_VALID, REF_PAD_CUSTOM, REF_PAD_SAME, REF_PAD_SAME_LOWER };
+/* Always three axes, the last nd of them those of x; the others have extent 1. */
+typedef struct ref_window {
+    int nd, pad_type;
+    bool ceil;
+    int64_t in[REF_AXES], out[REF_AXES], k[REF_AXES], stride[REF_AXES], dilation[REF_AXES];
+    int64_t pad[REF_AXES], behind[REF_AXES]; /* padding before and behind */
+    int64_t plane, positions, taps;          /* products of in, out, k */
+} ref_window;
+/* Window parameters of the node for a kernel over nd axes of extents in[]; slots that the op lacks are 1. */
+sm_status ref_window_of(ref_call *c, int nd, const int64_t *in, const int64_t *kernel, ref_window *w);
+/* Of a transposed convolution: out is what x spreads to, or given[nd]. */
+sm_status ref_window_transposed(ref_call *c, int nd, const int64_t *in, const int64_t *kernel, const int64_t *given,
+                                ref_window *w);
+/* The window of a convolution by a weight of rows x cols, checked; makes result 0. */
+sm_status ref_conv_plan(ref_call *c, int64_t rows, int64_t cols, ref_window *w, int64_t *groups);
+/* The same for a pool. */
+sm_status ref_pool_plan(ref_call *c, ref_window *w);
+
+/* ---- points on an axis (ref_resize.c) ---- */
+
+typedef enum ref_sampling {
+    REF_STRICT_ALIGN_CORNERS,
+    REF_ALIGN_CORNERS,
+    REF_DEFAULT,
+    REF_OFFSET_CORNERS,
+    REF_UNALIGN_CORNERS
+} ref_sampling;
+bool ref_sampling_of(const ref_call *c, ref_sampling *out); /* slot sampling_mode; false: unknown */
+/* Where element i of `out` lies on an axis of `in` elements, 0 .. in - 1. */
+double ref_grid_point(ref_sampling mode, int64_t i, double in, int64_t out);
+typedef struct ref_tap {
+    int64_t lo, hi;
+    float part; /* lo * (1 - part) + hi * part */
+} ref_tap;
+/* Extents of a resizing op's result; the taps of an axis of it. */
+sm_status ref_resize_dims(ref_call *c, int64_t *dims);
+sm_status ref_resize_taps(ref_call *c, int64_t in, int64_t out, ref_tap *taps);
+
 /* ---- kernels, by file ---- */
 
 /* ref_elem.c */
@@ -210,8 +252,26 @@ sm_status ref_linear_op(ref_call *c);
 sm_status ref_matmul(ref_call *c);
 /* ref_einsum.c */
 sm_status ref_einsum(ref_call *c);
+/* ref_norm.c */
+sm_status ref_batch_norm(ref_call *c);
+sm_status ref_instance_norm(ref_call *c);
+sm_status ref_local_response_norm(ref_call *c);
 /* ref_conv.c */
 sm_status ref_conv(ref_call *c);
+sm_status ref_conv_quantized(ref_call *c);
+sm_status ref_conv_transpose(ref_call *c);
+/* ref_pool.c, ref_resize.c, ref_sample.c, ref_blocks.c, ref_nms.c */
+sm_status ref_pool(ref_call *c);
+sm_status ref_resize(ref_call *c);
+sm_status ref_resample(ref_call *c);
+sm_status ref_affine(ref_call *c);
+sm_status ref_crop_resize(ref_call *c);
+sm_status ref_depth_space(ref_call *c);
+sm_status ref_space_to_batch(ref_call *c);
+sm_status ref_batch_to_space(ref_call *c);
+sm_status ref_crop(ref_call *c);
+sm_status ref_sliding_windows(ref_call *c);
+sm_status ref_nms(ref_call *c);
 /* ref_shape.c */
 sm_status ref_reshape(ref_call *c);
 sm_status ref_transpose(ref_call *c);

@@ -76,6 +76,9 @@ const ref_op ref_ops[SM_OP_COUNT_] = {
     [SM_OP_SOFTMAX] = {.fn = ref_softmax},
     [SM_OP_LAYER_NORM] = {.fn = ref_layer_norm},
     [SM_OP_L2_NORM] = {.fn = ref_l2_norm},
+    [SM_OP_BATCH_NORM] = {.fn = ref_batch_norm},
+    [SM_OP_INSTANCE_NORM] = {.fn = ref_instance_norm},
+    [SM_OP_LOCAL_RESPONSE_NORM] = {.fn = ref_local_response_norm},
     [SM_OP_CUMSUM] = {.fn = ref_cumsum},
 
     /* products */
@@ -83,6 +86,8 @@ const ref_op ref_ops[SM_OP_COUNT_] = {
     [SM_OP_MATMUL] = {.fn = ref_matmul},
     [SM_OP_EINSUM] = {.fn = ref_einsum},
     [SM_OP_CONV] = {.fn = ref_conv, .lazy = {"weight"}},
+    [SM_OP_CONV_QUANTIZED] = {.fn = ref_conv_quantized},
+    [SM_OP_CONV_TRANSPOSE] = {.fn = ref_conv_transpose},
     [SM_OP_SDPA] = {.fn = ref_sdpa},
 
     /* shapes and moves */
@@ -112,6 +117,28 @@ const ref_op ref_ops[SM_OP_COUNT_] = {
     [SM_OP_TOPK] = {.fn = ref_topk},
     [SM_OP_ARGSORT] = {.fn = ref_argsort},
     [SM_OP_REVERSE] = {.fn = ref_reverse},
+
+    /* windows and images */
+    [SM_OP_AVG_POOL] = {.fn = ref_pool},
+    [SM_OP_MAX_POOL] = {.fn = ref_pool},
+    [SM_OP_L2_POOL] = {.fn = ref_pool},
+    [SM_OP_UPSAMPLE_NEAREST] = {.fn = ref_resize},
+    [SM_OP_UPSAMPLE_BILINEAR] = {.fn = ref_resize},
+    [SM_OP_RESIZE_NEAREST] = {.fn = ref_resize},
+    [SM_OP_RESIZE_BILINEAR] = {.fn = ref_resize},
+    [SM_OP_RESIZE] = {.fn = ref_resize},
+    [SM_OP_CROP] = {.fn = ref_crop},
+    [SM_OP_CROP_RESIZE] = {.fn = ref_crop_resize},
+    [SM_OP_AFFINE] = {.fn = ref_affine},
+    [SM_OP_RESAMPLE] = {.fn = ref_resample},
+    [SM_OP_DEPTH_TO_SPACE] = {.fn = ref_depth_space},
+    [SM_OP_SPACE_TO_DEPTH] = {.fn = ref_depth_space},
+    [SM_OP_PIXEL_SHUFFLE] = {.fn = ref_depth_space},
+    [SM_OP_PIXEL_UNSHUFFLE] = {.fn = ref_depth_space},
+    [SM_OP_SPACE_TO_BATCH] = {.fn = ref_space_to_batch},
+    [SM_OP_BATCH_TO_SPACE] = {.fn = ref_batch_to_space},
+    [SM_OP_SLIDING_WINDOWS] = {.fn = ref_sliding_windows},
+    [SM_OP_NMS] = {.fn = ref_nms},
 
     /* states, blocks */
     [SM_OP_READ_STATE] = {.fn = ref_read_state},
