@@ -285,7 +285,10 @@ sm_status sm_inf_word(sm_inf *c, const char *slot, const char *const *words, int
     if (*out >= 0)
         return SM_OK;
     for (size_t i = 0, at = 0; words[i] != NULL && at < sizeof all; i++)
-        at += (size_t)snprintf(all + at, sizeof all - at, "%s%s", i == 0 ? "" : words[i + 1] == NULL ? " or " : ", ",
+        at += (size_t)snprintf(all + at, sizeof all - at, "%s%s",
+                               i == 0                 ? ""
+                               : words[i + 1] == NULL ? " or "
+                                                      : ", ",
                                words[i]);
     sm_arg_str(c->n, slot, &found);
     return SM_FAIL(c->err, SM_BADINPUT, "%s: wanted %s, found %s", slot, all, sm_quote(found.p, found.n));

@@ -101,7 +101,7 @@ static sm_dim window_extent(sm_inf *c, const window *w, int i, sm_dim d, sm_dim 
         sm_dim reach = reach_of(c, w, i, kernel);
         span = reach == SM_DIM_UNKNOWN ? reach : sm_dim_sub(g, d, reach);
         span = add(g, add(g, span, w->pad[2 * i]), w->pad[2 * i + 1]);
-        if (w->ceil)
+        if (w->ceil && (w->stride[i] > 1 || w->pad[2 * i] > 0))
             return sm_dim_known(d) && d < INT64_C(1) << 50 && sm_dim_known(span) && span > 0
                        ? ceil_extent(w, i, d, kernel)
                    : sm_dim_known(span) ? span

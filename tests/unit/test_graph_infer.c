@@ -105,6 +105,119 @@ static const row rows[] = {
     {"tensor<fp16, [2, 3]> y = select(cond = b, a = fp16(1), b = fp16(0));", "tensor<fp16, [2, 3]>"},
     {"int32 y = select(cond = bool(false), a = int32(1), b = N);", "int32 = n"},
     {"tensor<fp16, [2, 3]> y = select(cond = i, a = x, b = x);", "wanted bool"},
+    /* windows and images */
+    {"tensor<fp16, [1, 6, ?, 14]> y = conv_transpose(x = q, weight = tensor<fp16, [4, 3, 3, 3]>(RANDOM(1)), groups = "
+     "2, "
+     "strides = [2, 1], pad_type = \"custom\", pad = [0, 0, 2, 2]);",
+     "tensor<fp16, [1, 6, 2n + 1, 14]>"},
+    {"tensor<fp16, [1, 3, ?, 32]> y = conv_transpose(x = q, weight = tensor<fp16, [4, 3, 3, 3]>(RANDOM(1)), strides = "
+     "[2, 2], "
+     "pad_type = \"same\");",
+     "tensor<fp16, [1, 3, 2n, 32]>"},
+    {"tensor<fp16, [1, 3, 9, 20]> y = conv_transpose(x = q, weight = tensor<fp16, [4, 3, 3, 3]>(RANDOM(1)), "
+     "output_shape = [1, "
+     "4, 9, 20]);",
+     "output_shape's channels: extents 4 and 3 are never equal"},
+    {"tensor<fp16, [1, 2, ?, 14]> y = conv_quantized(x = q, weight = tensor<uint8, [2, 4, 1, 3]>(RANDOM(1)), "
+     "quantization_type "
+     "= \"linear\", quant_scale = fp16(1), quant_bias = tensor<fp16, [2]>(RANDOM(1)));",
+     "tensor<fp16, [1, 2, n, 14]>"},
+    {"tensor<fp16, [1, 2, ?, 14]> y = conv_quantized(x = q, weight = tensor<uint8, [2, 4, 1, 3]>(RANDOM(1)), "
+     "quantization_type "
+     "= \"lut\", quant_scale = fp16(1), quant_bias = fp16(1));",
+     "wanted linear, found \"lut\""},
+    {"tensor<fp16, [1, 4, ?, 8]> y = avg_pool(x = q, kernel_sizes = [3, 2], strides = [1, 2], pad_type = \"custom\", "
+     "pad = [1, "
+     "1, 0, 1]);",
+     "tensor<fp16, [1, 4, n, 8]>"},
+    {"tensor<fp16, [1, 4, ?, 8]> y = max_pool(x = q, kernel_sizes = [1, 3], strides = [1, 2], pad_type = \"same\");",
+     "tensor<fp16, [1, 4, n, 8]>"},
+    {"tensor<fp16, [1, 4, ?, 6]> y = l2_pool(x = q, kernel_sizes = [1, 2], strides = [1, 3], pad_type = \"valid\", "
+     "ceil_mode = "
+     "true);",
+     "tensor<fp16, [1, 4, n, 6]>"},
+    {"tensor<fp16, [1, 4, ?, 6]> y = l2_pool(x = q, kernel_sizes = [1, 2], pad_type = \"same\", ceil_mode = true);",
+     "ceil_mode: not together with pad_type same"},
+    {"tensor<fp16, [1, 4, ?, 6]> y = max_pool(x = q, kernel_sizes = [1, 17], pad_type = \"valid\");",
+     "axis 3 is shorter than the kernel"},
+    {"tensor<fp16, [1, 4, n, 16]> y = batch_norm(x = q, mean = tensor<fp16, [4]>(RANDOM(1)), variance = tensor<fp16, "
+     "[4]>(RANDOM(1)));",
+     "tensor<fp16, [1, 4, n, 16]>"},
+    {"tensor<fp16, [1, 4, n, 16]> y = instance_norm(x = q, beta = tensor<fp16, [3]>(RANDOM(1)));",
+     "beta: extents 3 and 4 are never equal"},
+    {"tensor<fp16, [1, 4, n, 16]> y = instance_norm(x = q);", "tensor<fp16, [1, 4, n, 16]>"},
+    {"tensor<fp16, [1, 4, n, 16]> y = local_response_norm(x = q, size = 3);", "tensor<fp16, [1, 4, n, 16]>"},
+    {"tensor<fp16, [1, 4, n, 16]> y = local_response_norm(x = q, size = 0);", "size: wanted 1 or more"},
+    {"tensor<fp16, [1, 4, ?, 24]> y = upsample_nearest_neighbor(x = q, scale_factor_height = 3, scale_factor_width = "
+     "1.5);",
+     "tensor<fp16, [1, 4, 3n, 24]>"},
+    {"tensor<fp16, [1, 4, ?, 8]> y = upsample_bilinear(x = q, scale_factor_height = 1.5, scale_factor_width = 0.5);",
+     "tensor<fp16, [1, 4, ?0, 8]>"},
+    {"tensor<fp16, [1, 4, ?, 8]> y = upsample_bilinear(x = q, half_pixel_centers = true);",
+     "half_pixel_centers: not together with align_corners"},
+    {"tensor<fp16, [1, 4, 5, 6]> y = resize_nearest_neighbor(x = q, target_size_height = 5, target_size_width = 6);",
+     "tensor<fp16, [1, 4, 5, 6]>"},
+    {"tensor<fp16, [1, 4, 1, 6]> y = resize_bilinear(x = q, target_size_width = 6, sampling_mode = "
+     "\"OFFSET_CORNERS\");",
+     "tensor<fp16, [1, 4, 1, 6]>"},
+    {"tensor<fp16, [1, 4, 1, 6]> y = resize_bilinear(x = q, sampling_mode = \"CORNERS\");", "found \"CORNERS\""},
+    {"tensor<fp16, [1, 4, ?, 9]> y = resize(x = q, shape = [7, 0, 9], resized_dims = uint32(2));",
+     "tensor<fp16, [1, 4, n, 9]>"},
+    {"tensor<fp16, [1, 4, ?, 9]> y = resize(x = q, shape = [7, 0, 9], resized_dims = uint32(4));", "resized_dims"},
+    {"tensor<fp16, [1, 4, ?, 13]> y = crop(x = q, crop_height = [0, 0], crop_width = [1, 2]);",
+     "tensor<fp16, [1, 4, n, 13]>"},
+    {"tensor<fp16, [1, 4, ?, 13]> y = crop(x = q, crop_height = [0, 0], crop_width = [9, 8]);",
+     "takes more than x has"},
+    {"tensor<fp16, [7, 1, 4, 2, 3]> y = crop_resize(x = q, roi = tensor<fp16, [7, 1, 5, 1, 1]>(RANDOM(1)), "
+     "target_height = 2, "
+     "target_width = 3);",
+     "tensor<fp16, [7, 1, 4, 2, 3]>"},
+    {"tensor<fp16, [1, 4, 2, 3]> y = crop_resize(x = q, boxes = tensor<fp16, [1, 4]>(RANDOM(1)), target_height = 2, "
+     "target_width "
+     "= 3);",
+     "tensor<fp16, [1, 4, 2, 3]>"},
+    {"tensor<fp16, [2, 4, 1, 1]> y = crop_resize(x = q, boxes = tensor<fp16, [2, 4]>(RANDOM(1)));",
+     "without box_indices"},
+    {"tensor<fp16, [1, 4, 1, 1]> y = crop_resize(x = q);", "wanted either roi"},
+    {"tensor<fp16, [1, 4, 2, 3]> y = affine(x = q, transform_matrix = tensor<fp16, [1, 6]>(RANDOM(1)), output_height = "
+     "2, "
+     "output_width = 3, sampling_mode = \"bilinear\", padding_mode = \"constant\", padding_value = fp16(0), "
+     "coordinates_mode = "
+     "\"normalized_minus_one_to_one\", align_corners = true);",
+     "tensor<fp16, [1, 4, 2, 3]>"},
+    {"tensor<fp16, [1, 4, 2, 3]> y = resample(x = q, coordinates = tensor<int32, [1, 2, 3, 2]>(RANDOM(1)), "
+     "sampling_mode = "
+     "\"nearest\", padding_mode = \"border\", padding_value = fp16(0), coordinates_mode = \"unnormalized\", "
+     "align_corners = "
+     "true);",
+     "tensor<fp16, [1, 4, 2, 3]>"},
+    {"tensor<fp16, [1, 1, ?, 32]> y = depth_to_space(x = q, block_size = 2);", "tensor<fp16, [1, 1, 2n, 32]>"},
+    {"tensor<fp16, [1, 1, ?, 32]> y = pixel_shuffle(x = q, upscale_factor = 3);", "axis 1: 4 does not divide by 9"},
+    {"tensor<fp16, [1, 1, ?, 32]> y = pixel_shuffle(x = q, upscale_factor = 2);", "tensor<fp16, [1, 1, 2n, 32]>"},
+    {"tensor<fp16, [1, 16, ?, 8]> y = space_to_depth(x = q, block_size = 2);", "tensor<fp16, [1, 16, ?0, 8]>"},
+    {"tensor<fp16, [1, 16, ?, 8]> y = pixel_unshuffle(x = q, downscale_factor = uint32(2));",
+     "tensor<fp16, [1, 16, ?0, 8]>"},
+    {"tensor<fp16, [3, 4, ?, 6]> y = space_to_batch(x = q, block_shape = [1, 3], paddings = tensor<int32, [2, 2]>([0, "
+     "0, 1, 1]));",
+     "tensor<fp16, [3, 4, n, 6]>"},
+    {"tensor<fp16, [1, 4, ?, 15]> y = batch_to_space(x = q, block_shape = [1, 1], crops = tensor<int32, [2, 2]>([0, 0, "
+     "1, 0]));",
+     "tensor<fp16, [1, 4, n, 15]>"},
+    {"tensor<fp16, [1, 4, ?, 15]> y = batch_to_space(x = q, block_shape = [2, 1], crops = tensor<int32, [2, 2]>([0, 0, "
+     "1, 0]));",
+     "axis 0: 1 does not divide by 2"},
+    {"tensor<fp16, [1, 4, ?, 3, 16]> y = sliding_windows(x = q, axis = 2, size = 3);",
+     "tensor<fp16, [1, 4, n - 2, 3, 16]>"},
+    {"tensor<fp16, [1, 4, ?, 7, 4]> y = sliding_windows(x = q, axis = -1, size = 4, stride = 2);",
+     "tensor<fp16, [1, 4, n, 7, 4]>"},
+    {"tensor<fp16, [1, 4, 5]> y, tensor<fp16, [1, 2, 5]> t, tensor<int32, [1, 5]> u = non_maximum_suppression(boxes = "
+     "tensor<fp16, [1, 4, 9]>(RANDOM(1)), scores = tensor<fp16, [1, 2, 9]>(RANDOM(1)), iou_threshold = fp16(0), "
+     "max_boxes = 5);",
+     "tensor<fp16, [1, 4, 5]>"},
+    {"tensor<fp16, [1, 4, 5]> u, tensor<fp16, [1, 2, 5]> t, tensor<int32, [1, 5]> places, tensor<int32, [1]> y = "
+     "non_maximum_suppression(boxes = tensor<fp16, [1, 9, 4]>(RANDOM(1)), scores = tensor<fp16, [1, 9, 2]>(RANDOM(1)), "
+     "iou_threshold = fp16(0), score_threshold = fp16(0), max_boxes = 5);",
+     "tensor<int32, [1]>"},
     /* reductions and norms */
     {"fp16 y = reduce_sum(x = x);", "fp16"},
     {"int32 y = reduce_sum(x = qs);", "int32 = n + 21"},

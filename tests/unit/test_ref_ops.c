@@ -209,7 +209,22 @@ static void test_case(void **state) {
     sm_arrays_free(&first);
 }
 
-/* Ops that need more than one node are tested elsewhere; every other one has a case. */
+/* The op's name stands in a test of single ops in packages (tests/e2e/test_mil_ops_*.py). */
+static bool in_packages(const char *op) {
+    static const char *const files[] = {"a", "b"};
+    char path[256], quoted[64];
+    bool found = false;
+    snprintf(quoted, sizeof quoted, "\"%s\"", op);
+    for (size_t i = 0; i < SM_ARRAY_LEN(files) && !found; i++) {
+        sm_str text = SM_STR_INIT;
+        snprintf(path, sizeof path, SMELT_GOLDEN "/../e2e/test_mil_ops_%s.py", files[i]);
+        found = sm_file_read(path, 16 << 20, &text, NULL) == SM_OK && strstr(sm_str_z(&text), quoted) != NULL;
+        sm_str_free(&text);
+    }
+    return found;
+}
+
+/* Ops that need more than one node are tested elsewhere; every other one has a case, here or in a package. */
 static void test_all_ops_have_cases(void **state) {
     static const sm_op elsewhere[] = {SM_OP_ATTENTION, SM_OP_READ_STATE, SM_OP_WRITE_STATE, SM_OP_COND,
                                       SM_OP_WHILE_LOOP};
@@ -220,7 +235,7 @@ static void test_all_ops_have_cases(void **state) {
             found = found || elsewhere[i] == (sm_op)op;
         for (int i = 0; i < n_cases && !found; i++)
             found = strcmp(cases[i].r->field[1], sm_op_row_of((sm_op)op)->name) == 0;
-        if (!found)
+        if (!found && !in_packages(sm_op_row_of((sm_op)op)->name))
             fail_msg("no case for op %s", sm_op_row_of((sm_op)op)->name);
     }
 }
