@@ -183,7 +183,7 @@ static bool on_one_line(const side *few, const side *many, const side *now, doub
     return now->k == few->k || now->k == many->k || found - at <= 1e-13 * total;
 }
 
-/* w->path: the ends of the best k clusters, 1 < k < n.  *price: a guess, then one that is right for k. */
+/* w->path: the ends of the best k clusters, 2 < k < n.  *price: a guess, then one that is right for k. */
 static void search(sm_kmeans *w, const problem *p, uint32_t k, double *price) {
     side few = {0}, many = {0};
     for (int tries = 0;; tries++) {
@@ -214,6 +214,19 @@ static problem merged(sm_kmeans *w, const problem *p, uint32_t n) {
     return (problem){w->mass, w->sum, n};
 }
 
+/* The end of the first of two clusters: every one is tried. */
+static uint32_t best_end(const problem *p) {
+    double most = -1.0, all_m = p->mass[p->n], all_s = p->sum[p->n];
+    uint32_t end = 1;
+    for (uint32_t i = 1; i < p->n; i++) {
+        double m = p->mass[i], s = p->sum[i], r = all_s - s;
+        double saved = s * s / m + r * r / (all_m - m);
+        end = saved > most ? i : end;
+        most = saved > most ? saved : most;
+    }
+    return end;
+}
+
 int sm_kmeans_split(sm_kmeans *w, const double *mass, const double *sum, uint32_t n, int k, uint32_t *ends) {
     problem p = {mass, sum, n};
     uint32_t want = (uint32_t)k, coarse = want * COARSE_CLUSTERS > COARSE ? want * COARSE_CLUSTERS : COARSE;
@@ -225,6 +238,11 @@ int sm_kmeans_split(sm_kmeans *w, const double *mass, const double *sum, uint32_
     if (want == 1) {
         ends[0] = n;
         return 1;
+    }
+    if (want == 2) {
+        ends[0] = best_end(&p);
+        ends[1] = n;
+        return 2;
     }
     /* A start: all savings there are, spread as for even numbers. */
     double saved = 0.0, price;

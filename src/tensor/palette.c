@@ -22,6 +22,7 @@
 #include "tensor/dtype_int.h"
 #include "tensor/enc_int.h"
 #include "tensor/kmeans.h"
+#include "tensor/palette_loops.h"
 
 enum {
     KEYS = 1 << 16,
@@ -30,7 +31,7 @@ enum {
     SHARED = 1 << 20, /* weights from which on a table is filled by all threads */
     ROUNDS = 16,      /* of moving rounded entries */
     ENTRIES_MAX = 256,
-    TINY_SHIFT = 13,
+    BATCH = 256, /* weights in vector code at a time */
 };
 
 /* ------------------------------------------------------------------ histogram */
@@ -40,71 +41,79 @@ typedef struct bin {
     uint64_t n;
 } bin;
 
+/* Weights are added to `fresh` first: a count in the upper 24 bits, the sum, below 2^12 a weight, in the lower 40. */
+#define FRESH_ONE ((int64_t)1 << 40)
+#define FRESH_MAX ((uint64_t)1 << 23)
+
 typedef struct hist {
+    int64_t *fresh; /* KEYS */
+    uint64_t n_fresh;
     bin *bins;                 /* KEYS */
     uint8_t used[KEYS / SPAN]; /* spans that hold something */
-    uint64_t n_bad;            /* not finite, or beyond fp16 */
+    bool bad;                  /* some weight was not finite, or beyond fp16 */
 } hist;
 
 static bool hist_new(hist *h) {
     memset(h, 0, sizeof *h);
     h->bins = sm_alloc_n(KEYS, sizeof *h->bins);
-    return h->bins != NULL;
+    h->fresh = sm_alloc_n(KEYS, sizeof *h->fresh);
+    return h->bins != NULL && h->fresh != NULL;
 }
 
+static void hist_free(hist *h) {
+    sm_free(h->bins);
+    sm_free(h->fresh);
+}
+
+/* What is in `fresh` moves to the bins. */
+static void hist_settle(hist *h) {
+    for (size_t s = 0; s < KEYS / SPAN; s++)
+        for (size_t k = s * SPAN; h->used[s] && k < (s + 1) * SPAN; k++) {
+            int64_t off = (int64_t)((uint64_t)h->fresh[k] << 24) >> 24;
+            h->bins[k].off += off;
+            h->bins[k].n += (uint64_t)((h->fresh[k] - off) / FRESH_ONE);
+            h->fresh[k] = 0;
+        }
+    h->n_fresh = 0;
+}
+
+/* Settled bins are empty again. */
 static void hist_clear(hist *h) {
     for (size_t s = 0; s < KEYS / SPAN; s++)
         if (h->used[s])
             memset(h->bins + s * SPAN, 0, SPAN * sizeof *h->bins);
     memset(h->used, 0, sizeof h->used);
-    h->n_bad = 0;
-}
-
-/* fp16 numbers in the order of their values; both zeros are one. */
-static inline uint32_t key_of(uint16_t h) {
-    h = h == 0x8000 ? 0 : h;
-    return (uint32_t)(h ^ ((h & 0x8000) != 0 ? 0xFFFF : 0x8000));
+    h->bad = false;
 }
 
 static inline uint16_t half_of(uint32_t key) {
-    return (uint16_t)(key ^ ((key & 0x8000) != 0 ? 0x8000 : 0xFFFF));
-}
-
-/* Unit of a bin's sums: 2^-13 of fp16's last place at h. */
-static inline double unit_of(uint16_t h) {
-    int e = h >> 10 & 31;
-    return ldexp(1.0, (e > 0 ? e : 1) - 25 - TINY_SHIFT);
+    return (uint16_t)(key >= 0x8000 ? key - 0x8000 : 0x8000 | (0x8000 - key));
 }
 
 /* x times scale, a power of two. */
 static void hist_add(hist *h, const float *x, size_t n, float scale) {
-    enum { BATCH = 256 };
-    float per_unit[32], off[BATCH];
-    uint16_t half[BATCH];
-    for (int e = 0; e < 32; e++)
-        per_unit[e] = (float)(1.0 / unit_of((uint16_t)(e << 10)));
-    for (size_t from = 0; from < n; from += BATCH) {
-        size_t len = SM_MIN(n - from, (size_t)BATCH);
-        for (size_t i = 0; i < len; i++) {
-            float v = x[from + i] * scale;
-            half[i] = f32_to_f16(v);
-            off[i] = v - f16_to_f32(half[i]);
+    const sm_palette_loops *l = sm_palette_loops_best();
+    uint32_t key[BATCH];
+    int32_t off[BATCH];
+    for (size_t from = 0, len; from < n; from += len) {
+        len = SM_MIN(n - from, (size_t)BATCH);
+        if (!l->bins(x + from, len, scale, key, off)) {
+            h->bad = true;
+            continue;
         }
+        if (h->n_fresh + len > FRESH_MAX)
+            hist_settle(h);
+        h->n_fresh += len;
         for (size_t i = 0; i < len; i++) {
-            int e = half[i] >> 10 & 31;
-            uint32_t key = key_of(half[i]);
-            if (e == 31) {
-                h->n_bad++;
-                continue;
-            }
-            h->bins[key].n++;
-            h->bins[key].off += (int64_t)(off[i] * per_unit[e]);
-            h->used[key / SPAN] = 1;
+            h->fresh[key[i]] += FRESH_ONE + off[i];
+            h->used[key[i] / SPAN] = 1;
         }
     }
 }
 
-static void hist_merge(hist *to, const hist *from) {
+/* What both hold, settled; `from` is empty afterwards. */
+static void hist_merge(hist *to, hist *from) {
+    hist_settle(from);
     for (size_t s = 0; s < KEYS / SPAN; s++) {
         if (!from->used[s])
             continue;
@@ -114,7 +123,8 @@ static void hist_merge(hist *to, const hist *from) {
             to->bins[k].off += from->bins[k].off;
         }
     }
-    to->n_bad += from->n_bad;
+    to->bad = to->bad || from->bad;
+    hist_clear(from);
 }
 
 /* ------------------------------------------------------------------ entries */
@@ -128,7 +138,7 @@ typedef struct fitter {
 } fitter;
 
 static void fitter_free(fitter *f) {
-    sm_free(f->h.bins);
+    hist_free(&f->h);
     sm_kmeans_free(&f->km);
     sm_free(f->mass);
     sm_free(f->sum);
@@ -145,8 +155,11 @@ static sm_status fitter_new(fitter *f, sm_err *err) {
 
 /* Bins that hold something as numbers with masses; the histogram is empty again. */
 static void take_numbers(fitter *f) {
-    double total = 0.0, all = 0.0;
+    double total = 0.0, all = 0.0, unit[32];
     uint32_t n = 0;
+    for (int e = 0; e < 32; e++) /* of a bin's sums: 2^-13 of the last place of fp16 numbers of this exponent */
+        unit[e] = ldexp(1.0, SM_MAX(e, 1) - 38);
+    hist_settle(&f->h);
     for (uint32_t s = 0; s < KEYS / SPAN; s++)
         for (uint32_t k = s * SPAN; f->h.used[s] && k < (s + 1) * SPAN; k++) {
             const bin *b = &f->h.bins[k];
@@ -154,7 +167,7 @@ static void take_numbers(fitter *f) {
                 continue;
             uint16_t half = half_of(k);
             f->mass[++n] = (double)b->n;
-            f->sum[n] = (double)b->n * (double)f16_to_f32(half) + (double)b->off * unit_of(half);
+            f->sum[n] = (double)b->n * (double)f16_to_f32(half) + (double)b->off * unit[half >> 10 & 31];
             total += f->mass[n];
             all += f->sum[n];
         }
@@ -253,9 +266,8 @@ sm_status sm_palette_fit_values(const float *x, size_t n, int entries, sm_dtype 
         scale = ldexpf(1.0f, SM_MIN(14 - ilogbf(most), 126));
     if (st == SM_OK) {
         hist_add(&f.h, x, n, scale);
-        if (f.h.n_bad > 0)
-            st = SM_FAIL(err, SM_BADINPUT, "%" PRIu64 " of %zu weights are not finite numbers that a table can hold",
-                         f.h.n_bad, n);
+        if (f.h.bad)
+            st = SM_FAIL(err, SM_BADINPUT, "among %zu weights are some that no table can hold", n);
         else
             fit_entries(&f, entries, aux, with_zero, scale, table);
     }
@@ -350,7 +362,7 @@ static void fit_tables(void *ctx, int ith, int nth) {
             return;
         int64_t row = at / g->n_across * g->down;
         read_rows(j, row, row + g->down, at % g->n_across, j->rows + (size_t)ith * j->chunk * (size_t)g->cols, &f->h);
-        if (f->h.n_bad > 0)
+        if (f->h.bad)
             atomic_store(&j->bad, true);
         put_table(j, f, at);
     }
@@ -390,11 +402,9 @@ static void fit_shared(job *j, sm_pool *pool, int n_threads) {
         j->table_down = at / g->n_across;
         j->table_across = at % g->n_across;
         run(pool, fill_table, j);
-        for (int i = 1; i < n_threads; i++) {
+        for (int i = 1; i < n_threads; i++)
             hist_merge(&j->fit[0].h, &j->fit[i].h);
-            hist_clear(&j->fit[i].h);
-        }
-        if (j->fit[0].h.n_bad > 0)
+        if (j->fit[0].h.bad)
             atomic_store(&j->bad, true);
         put_table(j, &j->fit[0], at);
     }
@@ -473,8 +483,7 @@ done:
 
 struct sm_palette_room {
     float entry[ENTRIES_MAX], edge[ENTRIES_MAX]; /* weights above edge[c] are nearer to c + 1 */
-    uint16_t half[CHUNK];
-    uint8_t first[KEYS]; /* code of the least f32 that rounds to a key */
+    uint8_t first[KEYS];                         /* code of the least f32 that rounds to a key */
     int n;
 };
 
@@ -493,29 +502,42 @@ static void load_table(const sm_encoding *want, const uint8_t *lut, int64_t tabl
         entry[c] = (float)sm_elem_get(want->aux, lut, (uint64_t)table * (uint64_t)n + (uint64_t)c);
 }
 
-/* Keys below that of an edge have its code or a lower one; the edge's own key is looked at number by number. */
+/* Keys below that of an edge have its code or a lower one; the edge's own key is looked at number by number.  (A scale
+ * would not matter: keys are only a first guess.) */
 static void open_table(sm_palette_room *r, const sm_encoding *want, const uint8_t *lut, int64_t table, int n) {
     uint32_t from = 0;
+    uint32_t key;
+    int32_t off;
     load_table(want, lut, table, n, r->entry);
     r->n = n;
-    for (int c = 0; c + 1 < n; c++) {
+    for (int c = 0; c + 1 < n; c++)
         r->edge[c] = (float)(0.5 * ((double)r->entry[c] + (double)r->entry[c + 1]));
-        uint32_t to = key_of(f32_to_f16(r->edge[c])) + 1;
-        if (to > from) {
-            memset(r->first + from, c, to - from);
-            from = to;
+    r->edge[n - 1] = INFINITY;
+    if (n <= SM_PALETTE_FEW)
+        return;
+    for (int c = 0; c + 1 < n; c++) {
+        sm_palette_loops_c()->bins(&r->edge[c], 1, 1.0f, &key, &off);
+        if (key + 1u > from) {
+            memset(r->first + from, c, key + 1u - from);
+            from = key + 1u;
         }
     }
     memset(r->first + from, n - 1, KEYS - from);
-    r->edge[n - 1] = INFINITY;
 }
 
 static void codes_of(sm_palette_room *r, const float *x, size_t n, int32_t *codes) {
-    for (size_t from = 0; from < n; from += CHUNK) {
-        size_t len = SM_MIN(n - from, (size_t)CHUNK);
-        sm_f32_to_f16_n(x + from, r->half, len);
+    const sm_palette_loops *l = sm_palette_loops_best();
+    uint32_t key[BATCH];
+    int32_t off[BATCH];
+    if (r->n <= SM_PALETTE_FEW) {
+        l->count(x, n, r->edge, r->n - 1, codes);
+        return;
+    }
+    for (size_t from = 0, len; from < n; from += len) {
+        len = SM_MIN(n - from, (size_t)BATCH);
+        l->bins(x + from, len, 1.0f, key, off);
         for (size_t i = 0; i < len; i++) {
-            int c = r->first[key_of(r->half[i])];
+            int c = r->first[key[i]];
             while (x[from + i] > r->edge[c])
                 c++;
             codes[from + i] = c;

@@ -5,11 +5,13 @@
  *     encode_tensor ENCODING ROWS COLS IN OUT     "affine(int4, fp16, [1, 32])"; IN raw f32, OUT raw f32
  *     encode_tensor - < LIST                      many: a line each, the five words separated by tabs
  *
- * OUT holds the decoded products, scale * (code - offset), before their rounding to fp16.
+ * OUT holds the decoded products, scale * (code - offset), before their rounding to fp16.  "lut(uint4, fp16, [16, 64])"
+ * fits palettes; a line says how many seconds a tensor took, by one thread.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/files.h"
 #include "tensor/transcode.h"
@@ -17,6 +19,12 @@
 static int fail(const char *what) {
     fprintf(stderr, "encode_tensor: %s\n", what);
     return 1;
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static int encode(const char *text, int64_t rows, int64_t cols, const char *in, const char *path) {
@@ -37,8 +45,13 @@ static int encode(const char *text, int64_t rows, int64_t cols, const char *in, 
         out[p] = malloc(bytes[p] + 1);
         t.part[p] = (sm_bytes){out[p], bytes[p]};
     }
-    if (sm_affine_encode(&e, cols, (uint64_t)rows, x, out, &err) != SM_OK)
+    double start = now();
+    sm_tensor src = sm_tensor_dense(SM_FP32, 2, t.dims, x);
+    sm_status st = e.id == SM_ENC_LUT ? sm_transcode_whole(&src, &e, SM_FP32, NULL, out, NULL, &err)
+                                      : sm_affine_encode(&e, cols, (uint64_t)rows, x, out, &err);
+    if (st != SM_OK)
         return fail(err.msg);
+    printf("%.6f\n", now() - start);
     sm_decode_rows(&t, 0, (uint64_t)rows, x);
     f = fopen(path, "wb");
     if (f == NULL || fwrite(x, 4, n, f) != n || fclose(f) != 0)
