@@ -5,7 +5,9 @@
 #ifndef SM_ENC_INT_H
 #define SM_ENC_INT_H
 
+#include "base/isa.h"
 #include "tensor/encoding.h"
+#include "tensor/transcode.h"
 
 /* Rounds x[n] through dtype t, where t is a 16-bit float; other types leave x as it is. */
 void sm_enc_round(sm_dtype t, float *x, size_t n);
@@ -26,6 +28,10 @@ typedef struct sm_affine_scratch {
 /* Encodes one row to AFFINE along the last axis (sm_affine_encode) as row `at` of out; errors call it `row`. */
 sm_status sm_affine_encode_row(const sm_encoding *want, int64_t block, int64_t cols, uint64_t row, uint64_t at,
                                const float *x, sm_affine_scratch *s, uint8_t *out[SM_PART_COUNT], sm_err *err);
+
+/* Adds the errors of y[n], written for x[n], to *e: as they are, and x rounded to tx against y rounded to ty.  The same
+ * bits for every isa that the machine has. */
+void sm_row_errors(sm_isa isa, const float *x, const float *y, size_t n, sm_dtype tx, sm_dtype ty, sm_xerr *e);
 
 enum { ENC_BLOCK_MAX = 256, ENC_SUBS_MAX = 16 }; /* elements and sub-blocks of a block, at most */
 

@@ -185,10 +185,10 @@ bool sm_affine_for(const sm_tensor *src, sm_encoding *out) {
 /* ---- rows ---- */
 
 typedef struct scratch {
-    int16_t *codes;           /* sm_block_room(cols) */
-    int32_t *q;               /* cols */
-    float *scale, *min;       /* cols / sub */
-    float *x, *y, *x16, *y16; /* cols */
+    int16_t *codes;     /* sm_block_room(cols) */
+    int32_t *q;         /* cols */
+    float *scale, *min; /* cols / sub */
+    float *x, *y;       /* cols */
 } scratch;
 
 static void scratch_free(scratch *s) {
@@ -203,15 +203,13 @@ static bool scratch_new(scratch *s, size_t cols) {
     s->codes = sm_alloc_n(sm_block_room(cols), sizeof *s->codes);
     s->q = sm_alloc_n(cols, sizeof *s->q);
     s->scale = sm_alloc_n(cols, 2 * sizeof *s->scale);
-    s->x = sm_alloc_n(cols, 4 * sizeof *s->x);
+    s->x = sm_alloc_n(cols, 2 * sizeof *s->x);
     if (s->codes == NULL || s->q == NULL || s->scale == NULL || s->x == NULL) {
         scratch_free(s);
         return false;
     }
     s->min = s->scale + cols;
     s->y = s->x + cols;
-    s->x16 = s->y + cols;
-    s->y16 = s->x16 + cols;
     return true;
 }
 
@@ -295,31 +293,6 @@ static sm_tensor written(const sm_tensor *src, const sm_encoding *want, uint64_t
 /* ---- error ---- */
 
 enum { PALETTE_ELEMS = 1 << 17 }; /* weights that get codes at a time */
-enum { LANES = 8, BATCH = 512 };  /* f32 sums stay short: LANES of them over BATCH elements, then f64 */
-
-static void add_errors(const float *x, const float *y, size_t n, double *sum_err, double *max_err) {
-    for (size_t from = 0; from < n; from += BATCH) {
-        size_t len = SM_MIN(n - from, (size_t)BATCH);
-        float sum[LANES] = {0}, max[LANES] = {0};
-        const float *a = x + from, *b = y + from;
-        size_t i = 0;
-        for (; i + LANES <= len; i += LANES)
-            for (size_t l = 0; l < LANES; l++) {
-                float e = fabsf(b[i + l] - a[i + l]);
-                sum[l] += e * e;
-                max[l] = e > max[l] ? e : max[l];
-            }
-        for (; i < len; i++) {
-            float e = fabsf(b[i] - a[i]);
-            sum[0] += e * e;
-            max[0] = e > max[0] ? e : max[0];
-        }
-        for (size_t l = 0; l < LANES; l++) {
-            *sum_err += (double)sum[l];
-            *max_err = fmax(*max_err, isnan(sum[l]) ? INFINITY : (double)max[l]);
-        }
-    }
-}
 
 /* Row `row` as it was written at `at`, unrounded. */
 static void written_row(const sm_tensor *src, const sm_encoding *want, const sm_tensor *got, uint64_t row, uint64_t at,
@@ -336,23 +309,18 @@ static void written_row(const sm_tensor *src, const sm_encoding *want, const sm_
 /* Rows [row, row + n) of src, unrounded, against what was written. */
 static void measure(const sm_tensor *src, const sm_encoding *want, sm_dtype want_dtype, uint64_t row, uint64_t n,
                     uint8_t *const out[SM_PART_COUNT], scratch *s, sm_xerr *xe) {
-    static const float zeros[BATCH];
     size_t cols = (size_t)sm_tensor_cols(src);
     sm_tensor ref = *src, got = written(src, want, n, out);
     sm_xerr e = {.n = n * cols};
+    sm_isa isa;
+    if (sm_isa_choose(&isa, NULL) != SM_OK)
+        isa = SM_ISA_C;
     if (sm_dtype_kind(src->dtype) == 'f')
         ref.dtype = SM_FP32;
     for (uint64_t r = 0; r < n; r++) {
         sm_decode_rows(&ref, row + r, 1, s->x);
         written_row(src, want, &got, row + r, r, out, s);
-        add_errors(s->x, s->y, cols, &e.sum_sq_err, &e.max_abs_err);
-        for (size_t i = 0; i < cols; i += BATCH)
-            add_errors(zeros, s->x + i, SM_MIN(cols - i, (size_t)BATCH), &e.sum_sq_ref, &e.max_abs_ref);
-        memcpy(s->x16, s->x, cols * sizeof *s->x);
-        memcpy(s->y16, s->y, cols * sizeof *s->y);
-        sm_enc_round(src->dtype, s->x16, cols);
-        sm_enc_round(want_dtype, s->y16, cols);
-        add_errors(s->x16, s->y16, cols, &e.sum_sq_err16, &e.max_abs_err16);
+        sm_row_errors(isa, s->x, s->y, cols, src->dtype, want_dtype, &e);
     }
     sm_xerr_add(xe, &e);
 }

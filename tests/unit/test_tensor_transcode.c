@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "sweep.h"
+#include "tensor/enc_int.h"
 #include "tensor/transcode.h"
 
 /* ---- help: blocks of random codes with given scales ---- */
@@ -488,6 +489,58 @@ static void memory_runs_out(void **state) {
     free_parts(&t);
 }
 
+/* The errors of a row: every instruction set has the bits of plain C, and those are what they say. */
+static void row_errors(void **state) {
+    (void)state;
+    static const sm_dtype types[] = {SM_FP32, SM_FP16, SM_BF16};
+    enum { N = 1500 };
+    static float x[N], y[N];
+    for (size_t n = 1; n <= N; n += n < 40 ? 1 : 97)
+        for (size_t tx = 0; tx < 3; tx++)
+            for (size_t ty = 0; ty < 3; ty++) {
+                sm_xerr c = {0};
+                double err = 0, err16 = 0, ref = 0;
+                for (size_t i = 0; i < n; i++) {
+                    x[i] = (float)((int)(i * 7919 % 4001) - 2000) * (i % 50 == 3 ? 1e-7f : 1.7e-3f);
+                    y[i] = x[i] * (1.0f + 0.01f * (float)((int)(i * 31 % 21) - 10));
+                    double e = (double)y[i] - x[i];
+                    float a = tx == 1 ? sm_round_f16(x[i]) : tx == 2 ? sm_bf16_to_f32(sm_f32_to_bf16(x[i])) : x[i];
+                    float b = ty == 1 ? sm_round_f16(y[i]) : ty == 2 ? sm_bf16_to_f32(sm_f32_to_bf16(y[i])) : y[i];
+                    err += e * e;
+                    err16 += ((double)b - a) * ((double)b - a);
+                    ref += (double)x[i] * x[i];
+                }
+                sm_row_errors(SM_ISA_C, x, y, n, types[tx], types[ty], &c);
+                assert_true(fabs(c.sum_sq_err - err) <= 1e-5 * err && fabs(c.sum_sq_ref - ref) <= 1e-5 * ref);
+                assert_true(fabs(c.sum_sq_err16 - err16) <= 1e-5 * err16);
+                for (sm_isa isa = SM_ISA_C; isa <= sm_isa_detect(); isa++) {
+                    sm_xerr v = {0};
+                    sm_row_errors(isa, x, y, n, types[tx], types[ty], &v);
+                    assert_memory_equal(&c, &v, sizeof v);
+                }
+            }
+    static const float odd[] = {0.0f,    -0.0f,   65519.9f,   65520.0f, -1e30f,  6e-8f,
+                                2.9e-8f, 6.1e-5f, 1.0009765f, 3e-39f,   INFINITY};
+    for (size_t i = 0; i < 64; i++) {
+        x[i] = odd[i % SM_ARRAY_LEN(odd)];
+        y[i] = odd[(i + i / 8) % (SM_ARRAY_LEN(odd) - 1)];
+        if (i % 11 == 10 && i < 32)
+            x[i] = 1.0f;
+    }
+    for (sm_isa isa = SM_ISA_C; isa <= sm_isa_detect(); isa++)
+        for (size_t n = 7; n <= 64; n += 19) {
+            sm_xerr c = {0}, v = {0};
+            sm_row_errors(SM_ISA_C, x, y, n, SM_BF16, SM_FP16, &c);
+            sm_row_errors(isa, x, y, n, SM_BF16, SM_FP16, &v);
+            assert_true(c.max_abs_err16 == v.max_abs_err16 && c.max_abs_err == v.max_abs_err);
+            assert_true(c.sum_sq_err == v.sum_sq_err || isinf(c.max_abs_err));
+        }
+    x[9] = NAN;
+    sm_xerr v = {0};
+    sm_row_errors(sm_isa_detect(), x, y, 24, SM_FP32, SM_FP16, &v);
+    assert_true(isinf(v.max_abs_err) && isinf(v.max_abs_err16) && isinf(v.max_abs_ref));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ggml_to_affine),
@@ -501,6 +554,7 @@ int main(void) {
         cmocka_unit_test(symmetric_codes),
         cmocka_unit_test(names_and_sums),
         cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(row_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
