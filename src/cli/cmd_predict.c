@@ -77,7 +77,12 @@ const command cmd_predict = {
     .name = "predict",
     .usage = "PACKAGE --in STEP0.npz [--in STEP1.npz ...] --out DIR",
     .summary = "any ML Program run as written, arrays in and out",
-    .notes = "One call per --in, in order, sharing states; writes DIR/0.npz, DIR/1.npz, ...",
+    .notes = "One call per --in, in order, sharing states; writes DIR/0.npz, DIR/1.npz, ... An input that the package "
+             "describes as an image takes bytes, [height, width, 3] in red, green, blue or [height, width] gray, which "
+             "are put "
+             "into the order that the model wants; or floats of 0 to 255 as the program has it, [1, channels, height, "
+             "width]. "
+             "Its size is not changed.",
     .opts = predict_opts,
     .n_opts = SM_ARRAY_LEN(predict_opts),
     .size = sizeof(predict_args),

@@ -32,6 +32,14 @@ typedef struct sm_pkg_item {
     sm_bytes bytes; /* the file's content; a folder of a package that was read has none, and is copied when written */
 } sm_pkg_item;
 
+/* Layout of an image input's pixels in its tensor [1, channels, height, width], whose elements are 0 to 255: what scales
+ * and shifts them is part of the program. */
+typedef enum sm_pkg_colours { SM_PKG_GRAY, SM_PKG_RGB, SM_PKG_BGR } sm_pkg_colours;
+typedef struct sm_pkg_image {
+    const char *function, *input;
+    sm_pkg_colours colours;
+} sm_pkg_image;
+
 typedef struct sm_package {
     const char *path;
     int spec_version;
@@ -41,12 +49,16 @@ typedef struct sm_package {
     size_t n_meta;
     sm_pkg_item *items; /* besides the model and its weights */
     size_t n_items;
+    sm_pkg_image *images; /* inputs that are described as images; not written */
+    size_t n_images;
     sm_graph *graph; /* owns all of the above and the mapped files (sm_graph_keep) */
     uint64_t weight_bytes, model_bytes;
 } sm_package;
 
 /* *out lives in the graph's arena: free with sm_graph_free(&pkg->graph). */
 sm_status sm_mlpackage_read(const char *path, sm_package **out, sm_err *err);
+/* The image that a function's input is described as; NULL when it is none. */
+const sm_pkg_image *sm_package_image(const sm_package *p, const char *function, const char *input);
 const char *sm_package_meta(const sm_package *p, const char *key); /* NULL when absent */
 /* Full path of an extra item's file; heap, sm_free.  *out is NULL when there is none of that path. */
 sm_status sm_package_item_path(const sm_package *p, const char *path, char **out, sm_err *err);

@@ -32,6 +32,9 @@
 #define SM_PKG_ARRAY_INT8 131080
 #define SM_PKG_ARRAY_INT32 131104
 
+/* Colour spaces of an interface's images. */
+enum { SM_PKG_SPACE_GRAY = 10, SM_PKG_SPACE_RGB = 20, SM_PKG_SPACE_BGR = 30, SM_PKG_SPACE_GRAY_FP16 = 40 };
+
 enum { SM_PKG_SPEC_MIN = 6, SM_PKG_SPEC_MAX = 10 };
 
 /* Relative, not empty, no "", "." or ".." between slashes: stays inside the folder that it is joined to. */

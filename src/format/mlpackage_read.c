@@ -355,6 +355,13 @@ sm_status sm_mlpackage_read_mem(const char *name, sm_bytes model, sm_bytes weigh
     return st;
 }
 
+const sm_pkg_image *sm_package_image(const sm_package *p, const char *function, const char *input) {
+    for (size_t i = 0; i < p->n_images; i++)
+        if (strcmp(p->images[i].function, function) == 0 && strcmp(p->images[i].input, input) == 0)
+            return &p->images[i];
+    return NULL;
+}
+
 const char *sm_package_meta(const sm_package *p, const char *key) {
     for (size_t i = 0; i < p->n_meta; i++)
         if (strcmp(p->meta[i].key, key) == 0)

@@ -338,7 +338,7 @@ static sm_status read_ops(func_reader *fr, sm_builder *b, scope *s, const SmPb__
 /* ------------------------------------------------------------------ interfaces */
 
 /* The description of an input; NULL when there is none. */
-static const SmPb__ArrayFeature *describe(const func_reader *fr, const char *input) {
+static const SmPb__FeatureType *describe(const func_reader *fr, const char *input) {
     const SmPb__ModelDescription *d = fr->r->model->description;
     SmPb__Feature **v = NULL;
     size_t n = 0;
@@ -350,7 +350,7 @@ static const SmPb__ArrayFeature *describe(const func_reader *fr, const char *inp
             v = d->functions[i]->input, n = d->functions[i]->n_input;
     for (size_t i = 0; i < n; i++)
         if (strcmp(v[i]->name, input) == 0)
-            return v[i]->type == NULL ? NULL : v[i]->type->multi_array;
+            return v[i]->type;
     return NULL;
 }
 
@@ -385,6 +385,72 @@ static sm_status axis_bounds(const func_reader *fr, const SmPb__ArrayFeature *f,
     return SM_OK;
 }
 
+/* Bounds of an image's height (axis 2) or width (axis 3); its other extents stand in the program. */
+static sm_status image_bounds(const func_reader *fr, const SmPb__ImageFeature *f, int rank, int a, int64_t *lo,
+                              int64_t *hi) {
+    *lo = 1;
+    *hi = -1;
+    if (rank != 4)
+        return SM_FAIL(fr->err, SM_BADINPUT, "an image: wanted 4 dimensions, found %d", rank);
+    if (a < 2)
+        return SM_OK;
+    if (f->range != NULL) {
+        const SmPb__SizeRange *s = a == 2 ? f->range->height : f->range->width;
+        if (s != NULL && (s->lower > (uint64_t)INT32_MAX || (s->upper >= 0 && s->upper < (int64_t)s->lower)))
+            return SM_FAIL(fr->err, SM_BADINPUT, "dimension %d: bounds %" PRIu64 "..%" PRId64, a, s->lower, s->upper);
+        *lo = s == NULL ? 1 : (int64_t)s->lower;
+        *hi = s == NULL || s->upper < 0 || s->upper > INT32_MAX ? -1 : s->upper;
+    } else if (f->enumerated != NULL && f->enumerated->n_sizes > 0) {
+        *lo = INT64_MAX;
+        for (size_t i = 0; i < f->enumerated->n_sizes; i++) {
+            const SmPb__ImageSize *s = f->enumerated->sizes[i];
+            uint64_t n = a == 2 ? s->height : s->width;
+            if (n > (uint64_t)INT32_MAX)
+                return SM_FAIL(fr->err, SM_BADINPUT, "image size %zu: %" PRIu64, i, n);
+            *lo = SM_MIN(*lo, (int64_t)n);
+            *hi = SM_MAX(*hi, (int64_t)n);
+        }
+    }
+    return SM_OK;
+}
+
+/* Notes that the input is an image. */
+static sm_status keep_image(const func_reader *fr, const char *input, const SmPb__ImageFeature *f,
+                            const sm_type *type) {
+    sm_package *p = fr->r->pkg;
+    sm_arena *mem = fr->r->g->arena;
+    bool full = (p->n_images & (p->n_images - 1)) == 0; /* grows by doubling */
+    sm_pkg_image *all = full ? sm_arena_alloc_n(mem, 2 * p->n_images + 1, sizeof *all) : p->images;
+    const char *function = sm_arena_strdup(mem, fr->name), *name = sm_arena_strdup(mem, input);
+    if (all == NULL || function == NULL || name == NULL)
+        return SM_NOMEM(fr->err);
+    if (type->rank != 4 || sm_dtype_kind(type->dtype) != 'f')
+        return SM_FAIL(fr->err, SM_BADINPUT, "an image: wanted floats of 4 dimensions");
+    sm_pkg_colours c;
+    switch (f->color_space) {
+    case SM_PKG_SPACE_GRAY:
+    case SM_PKG_SPACE_GRAY_FP16:
+        c = SM_PKG_GRAY;
+        break;
+    case SM_PKG_SPACE_RGB:
+        c = SM_PKG_RGB;
+        break;
+    case SM_PKG_SPACE_BGR:
+        c = SM_PKG_BGR;
+        break;
+    default:
+        return SM_FAIL(fr->err, SM_UNSUPPORTED,
+                       "an image of colour space %d: there are 10, 20, 30 and 40 (gray, RGB, BGR, "
+                       "gray fp16)",
+                       f->color_space);
+    }
+    if (full && p->n_images > 0)
+        memcpy(all, p->images, p->n_images * sizeof *all);
+    all[p->n_images++] = (sm_pkg_image){function, name, c};
+    p->images = all;
+    return SM_OK;
+}
+
 /* The symbol of an unknown extent; the function's name tells apart what another function calls the same with other
  * bounds. */
 static sm_dim axis_symbol(const func_reader *fr, const char *input, int a, int64_t lo, int64_t hi) {
@@ -404,12 +470,18 @@ static sm_dim axis_symbol(const func_reader *fr, const char *input, int a, int64
 static sm_status read_input(func_reader *fr, sm_builder *b, scope *s, const SmPb__NamedType *in) {
     sm_type type;
     SM_TRY(sm_pkg_read_type(in->type, &type, fr->err));
-    const SmPb__ArrayFeature *f = describe(fr, in->name);
+    const SmPb__FeatureType *d = describe(fr, in->name);
+    const SmPb__ImageFeature *image = d != NULL ? d->image : NULL;
+    if (image != NULL)
+        SM_TRY(keep_image(fr, in->name, image, &type));
     for (int a = 0; a < type.rank; a++) {
         int64_t lo, hi;
         if (type.dims[a] != SM_DIM_UNKNOWN)
             continue;
-        SM_TRY(axis_bounds(fr, f, type.rank, a, &lo, &hi));
+        if (image != NULL)
+            SM_TRY(image_bounds(fr, image, type.rank, a, &lo, &hi));
+        else
+            SM_TRY(axis_bounds(fr, d != NULL ? d->multi_array : NULL, type.rank, a, &lo, &hi));
         type.dims[a] = axis_symbol(fr, in->name, a, lo, hi);
     }
     sm_value *v = sm_build_input(b, in->name, type);

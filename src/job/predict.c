@@ -7,6 +7,7 @@
 #include "job/predict.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -75,13 +76,50 @@ static sm_status write_result(const predict *p, size_t index, const sm_arrays *o
     return st;
 }
 
+/* Bytes as an image input takes them: [h, w] or [h, w, 1] gray, [h, w, 3] red, green, blue.  They become floats
+ * [1, channels, h, w] in the order of the input's colours. */
+static sm_status image_of(sm_array *a, const sm_pkg_image *m, sm_err *err) {
+    int64_t channels = m->colours == SM_PKG_GRAY ? 1 : 3, found = a->rank == 2 ? 1 : a->rank == 3 ? a->dims[2] : 0;
+    sm_array f;
+    if (a->rank != 2 && a->rank != 3)
+        return SM_OK; /* its shape is checked with those of other inputs */
+    if (found != channels)
+        return SM_FAIL(err, SM_BADINPUT, "image '%s': wanted bytes %s, found %" PRId64 " channels", m->input,
+                       channels == 1 ? "[h, w] or [h, w, 1]" : "[h, w, 3]", found);
+    int64_t h = a->dims[0], w = a->dims[1];
+    SM_TRY(sm_array_new(&f, a->name, SM_FP32, 4, (int64_t[]){1, channels, h, w}, err));
+    for (int64_t i = 0; i < h * w; i++)
+        for (int64_t c = 0; c < channels; c++) {
+            int64_t to = m->colours == SM_PKG_BGR ? 2 - c : c;
+            ((float *)f.data)[to * h * w + i] = ((const uint8_t *)a->data)[i * channels + c];
+        }
+    sm_array_free(a);
+    *a = f;
+    return SM_OK;
+}
+
+/* Inputs that are images and were given as bytes. */
+static sm_status take_images(const predict *p, const sm_func *f, sm_arrays *in, sm_err *err) {
+    for (size_t i = 0; i < in->n; i++) {
+        const sm_pkg_image *m = sm_package_image(p->pkg, f->name, in->v[i].name);
+        if (m == NULL || in->v[i].dtype != SM_UINT8)
+            continue;
+        SM_TRY(image_of(&in->v[i], m, err));
+        if (in->v[i].dtype == SM_UINT8)
+            SM_TRY(sm_array_cast(&in->v[i], SM_FP32, err));
+    }
+    return SM_OK;
+}
+
 static sm_status run_call(predict *p, const sm_predict_call *call, size_t index, sm_err *err) {
     sm_arrays in = {0}, out = {0};
     const ready *r;
     sm_status st;
     SM_TRY_DONE(get_ready(p, call->function, &r, err));
     SM_TRY_DONE(sm_npz_read(call->npz, &in, err));
-    st = r->backend->run(r->exe, &in, &p->states, &out, err);
+    st = take_images(p, r->f, &in, err);
+    if (st == SM_OK)
+        st = r->backend->run(r->exe, &in, &p->states, &out, err);
     if (st != SM_OK)
         sm_err_prefix(err, "%s", call->npz);
     if (st == SM_OK)

@@ -788,3 +788,57 @@ def test_refused(op, slot, values, words):
             v.ints.values[:] = values
 
     refused(rewrite, words)
+
+
+# ------------------------------------------------------------------ inputs that are images
+def image_package(folder, space, channels, limits=None):
+    """y = x * 2 over an input described as an image of this colour space"""
+    from coremltools.converters.mil.mil import Function, Program, get_new_symbol, types
+    from coremltools.proto import Model_pb2
+    mb = mil_harness.mb
+    size = (get_new_symbol(), get_new_symbol()) if limits else (4, 5)
+    prog = Program()
+    with Function({"x": mb.placeholder((1, channels, *size), dtype=types.fp32)}, opset_version=mil_harness.TARGET[7]) as f:
+        f.set_outputs([mb.mul(x=f.inputs["x"], y=np.float32(2), name="y")])
+    prog.add_function("main", f)
+    pkg = mil_harness.write_package(prog, 7, folder)
+    file = pkg / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    spec = Model_pb2.Model()
+    spec.ParseFromString(file.read_bytes())
+    del spec.description.input[:]
+    image = spec.description.input.add(name="x").type.imageType
+    image.width, image.height, image.colorSpace = 5, 4, space
+    if limits:
+        image.imageSizeRange.heightRange.lowerBound, image.imageSizeRange.heightRange.upperBound = 2, 6
+        image.imageSizeRange.widthRange.lowerBound, image.imageSizeRange.widthRange.upperBound = 3, -1
+    file.write_bytes(spec.SerializeToString())
+    return pkg
+
+
+@pytest.mark.parametrize("space, order", [(10, None), (20, [0, 1, 2]), (30, [2, 1, 0]), (40, None)])
+def test_images(space, order, tmp_path):
+    pkg = image_package(tmp_path, space, 3 if order else 1)
+    picture = RNG.integers(0, 256, (4, 5, 3) if order else (4, 5)).astype(np.uint8)
+    planes = (picture[..., order].transpose(2, 0, 1) if order else picture[None])[None].astype(np.float32)
+    for x in (picture, planes, planes.astype(np.uint8), picture[..., None] if not order else picture):
+        got, err = mil_harness.predict(pkg, {"x": x})
+        assert got is not None, err
+        assert np.array_equal(got["y"], planes * 2)
+    wrong = np.zeros((4, 5, 1 if order else 3), np.uint8)
+    for x, word in [(wrong, "channels"), (np.zeros((5, 4, 3) if order else (5, 4), np.uint8), "axis 2"),
+                    (picture.astype(np.float32), "rank 4")]:
+        got, err = mil_harness.predict(pkg, {"x": x})
+        assert got is None and err.startswith("exit 3") and word in err, err
+
+
+def test_images_of_any_size(tmp_path):
+    pkg = image_package(tmp_path, 20, 3, limits=True)
+    got, err = mil_harness.predict(pkg, {"x": np.full((6, 9, 3), 7, np.uint8)})
+    assert got is not None and got["y"].shape == (1, 3, 6, 9) and (got["y"] == 14).all(), err
+    got, err = mil_harness.predict(pkg, {"x": np.zeros((7, 9, 3), np.uint8)})
+    assert got is None and "2 to 6" in err
+
+
+def test_unknown_colours(tmp_path):
+    got, err = mil_harness.predict(image_package(tmp_path, 50, 3), {"x": np.zeros((4, 5, 3), np.uint8)})
+    assert got is None and err.startswith("exit 4") and "colour space 50" in err
