@@ -80,7 +80,7 @@ typedef struct op_reader {
     const sm_op_row *row;
     sm_pkg_operand arg[SM_MAX_SLOTS]; /* in the file's order */
     int n_args;
-    const SmPb__Argument *list;
+    const SmPb__Argument *list[SM_MAX_LISTS];
 } op_reader;
 
 /* An operand as a value; one given in place becomes a constant of its own. */
@@ -127,10 +127,11 @@ static sm_status collect_args(op_reader *x) {
     for (size_t i = 0; i < o->n_inputs; i++) {
         const char *key = o->inputs[i]->key;
         const SmPb__Argument *a = o->inputs[i]->value;
-        if (x->row->has_list && strcmp(key, x->row->list.name) == 0) {
-            if (x->list != NULL)
+        int list = sm_op_list(x->op, key);
+        if (list >= 0) {
+            if (x->list[list] != NULL)
                 return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter '%s' is given twice", key);
-            x->list = a;
+            x->list[list] = a;
             if (a == NULL)
                 return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter '%s' is empty", key);
             continue;
@@ -163,37 +164,42 @@ static sm_status check_required(const op_reader *x) {
         if (!given)
             return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter '%s' is missing", s->name);
     }
-    if (x->row->has_list && !x->row->list.optional && (x->list == NULL || x->list->n_bindings == 0))
-        return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter '%s' is missing", x->row->list.name);
+    for (int i = 0; i < x->row->n_lists; i++)
+        if (!x->row->list[i].optional && (x->list[i] == NULL || x->list[i]->n_bindings == 0))
+            return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter '%s' is missing", x->row->list[i].name);
     return SM_OK;
 }
 
 static sm_status read_list(op_reader *x, sm_value ***out, int *n) {
+    int n_lists = x->row->n_lists;
+    size_t count = n_lists == 0 || x->list[0] == NULL ? 0 : x->list[0]->n_bindings;
     *n = 0;
     *out = NULL;
-    if (x->list == NULL)
+    for (int k = 0; k < n_lists; k++)
+        if ((x->list[k] == NULL ? 0 : x->list[k]->n_bindings) != count || count > 65536)
+            return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter '%s' has %zu values%s", x->row->list[k].name,
+                           x->list[k] == NULL ? 0 : x->list[k]->n_bindings, count > 65536 ? "" : ", others have not");
+    if (count == 0)
         return SM_OK;
-    size_t count = x->list->n_bindings;
-    if (count > 65536)
-        return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter '%s' has %zu values", x->row->list.name, count);
-    sm_value **v = sm_arena_alloc_n(x->fr->r->tmp, count, sizeof *v);
+    sm_value **v = sm_arena_alloc_n(x->fr->r->tmp, count * (size_t)n_lists, sizeof *v);
     if (v == NULL)
         return SM_NOMEM(x->fr->err);
-    for (size_t i = 0; i < count; i++) {
-        const SmPb__Binding *q = x->list->bindings[i];
+    for (size_t i = 0; i < count * (size_t)n_lists; i++) {
+        const char *list = x->row->list[i / count].name;
+        const SmPb__Binding *q = x->list[i / count]->bindings[i % count];
         char key[64];
-        snprintf(key, sizeof key, "%s_%zu", x->row->list.name, i);
+        snprintf(key, sizeof key, "%s_%zu", list, i % count);
         sm_pkg_operand a = {key, NULL, NULL};
         if (q->kind_case == SM_PB__BINDING__KIND_NAME)
             SM_TRY(use(x->fr, x->s, q->name, &a.named));
         else if (q->kind_case == SM_PB__BINDING__KIND_VALUE)
             a.inlined = q->value;
         else
-            return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter '%s': value %zu is empty", x->row->list.name, i);
+            return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter '%s': value %zu is empty", list, i % count);
         SM_TRY(operand_value(x, &a, &v[i]));
     }
     *out = v;
-    *n = (int)count;
+    *n = (int)count * n_lists;
     return SM_OK;
 }
 

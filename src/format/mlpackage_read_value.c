@@ -41,13 +41,25 @@ static sm_status read_tensor_type(const SmPb__TensorType *t, sm_type *out, sm_er
     return SM_OK;
 }
 
+/* The length that a file states is that at the start, also of a list that grows: not taken over. */
+static sm_status read_list_type(const SmPb__ListType *t, sm_type *out, sm_err *err) {
+    if (t->element == NULL || t->element->kind_case != SM_PB__VALUE_TYPE__KIND_TENSOR)
+        return SM_FAIL(err, SM_UNSUPPORTED, "a list of something else than tensors");
+    SM_TRY(read_tensor_type(t->element->tensor, out, err));
+    out->kind = SM_V_LIST;
+    out->len = SM_DIM_UNKNOWN;
+    return SM_OK;
+}
+
 sm_status sm_pkg_read_type(const SmPb__ValueType *t, sm_type *out, sm_err *err) {
     if (t == NULL || t->kind_case == SM_PB__VALUE_TYPE__KIND__NOT_SET)
         return SM_FAIL(err, SM_BADINPUT, "no type given");
     if (t->kind_case == SM_PB__VALUE_TYPE__KIND_TENSOR)
         return read_tensor_type(t->tensor, out, err);
+    if (t->kind_case == SM_PB__VALUE_TYPE__KIND_LIST)
+        return read_list_type(t->list, out, err);
     if (t->kind_case != SM_PB__VALUE_TYPE__KIND_STATE)
-        return SM_FAIL(err, SM_UNSUPPORTED, "lists, tuples and dictionaries are not supported");
+        return SM_FAIL(err, SM_UNSUPPORTED, "tuples and dictionaries are not supported");
     const SmPb__ValueType *in = t->state->wrapped;
     if (in == NULL || in->kind_case != SM_PB__VALUE_TYPE__KIND_TENSOR)
         return SM_FAIL(err, SM_BADINPUT, "a state of something else than a tensor");

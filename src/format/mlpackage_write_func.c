@@ -577,11 +577,13 @@ static sm_status emit_node(func_writer *fw, const sm_node *n, sm_pkg_list *ops) 
                        row->since, fw->opset);
     for (int i = 0; i < row->n_slots; i++)
         SM_TRY(emit_slot(fw, &x, n, i));
-    if (n->n_list > 0) {
+    for (int k = 0; k < row->n_lists && (n->n_list > 0 || row->list[k].optional); k++) {
         sm_pkg_list l = {0};
-        for (int i = 0; i < n->n_list; i++)
-            push_name(fw, &l, name_of(fw, n->list[i]));
-        add_bindings(fw, &x, row->list.name, &l);
+        int len;
+        sm_value *const *v = sm_arg_list(n, row->list[k].name, &len);
+        for (int i = 0; i < len; i++)
+            push_name(fw, &l, name_of(fw, v[i]));
+        add_bindings(fw, &x, row->list[k].name, &l);
     }
     for (int i = 0; i < n->n_blocks; i++) {
         SmPb__Block *b;

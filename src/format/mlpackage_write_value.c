@@ -58,6 +58,21 @@ static void *array(sm_pkg_writer *w, size_t n, size_t size) {
 
 /* ------------------------------------------------------------------ types */
 
+/* Below 0 or symbolic: unknown. */
+static SmPb__Dimension *dimension(sm_pkg_writer *w, int64_t extent) {
+    SmPb__Dimension *d = SM_PKG_MSG(w, Dimension, dimension);
+    if (extent >= 0) {
+        SmPb__ConstantDimension *c = SM_PKG_MSG(w, ConstantDimension, constant_dimension);
+        c->size = (uint64_t)extent;
+        d->kind_case = SM_PB__DIMENSION__KIND_CONSTANT;
+        d->constant = c;
+    } else {
+        d->kind_case = SM_PB__DIMENSION__KIND_UNKNOWN; /* the member must be there, empty */
+        d->unknown = SM_PKG_MSG(w, UnknownDimension, unknown_dimension);
+    }
+    return d;
+}
+
 SmPb__ValueType *sm_pkg_tensor_type(sm_pkg_writer *w, sm_dtype t, int rank, const int64_t *dims) {
     SmPb__ValueType *v = SM_PKG_MSG(w, ValueType, value_type);
     SmPb__TensorType *tt = SM_PKG_MSG(w, TensorType, tensor_type);
@@ -65,17 +80,7 @@ SmPb__ValueType *sm_pkg_tensor_type(sm_pkg_writer *w, sm_dtype t, int rank, cons
     tt->data_type = sm_dtype_mil(t);
     tt->rank = rank;
     for (int a = 0; a < rank; a++) {
-        SmPb__Dimension *d = SM_PKG_MSG(w, Dimension, dimension);
-        if (dims[a] >= 0) {
-            SmPb__ConstantDimension *c = SM_PKG_MSG(w, ConstantDimension, constant_dimension);
-            c->size = (uint64_t)dims[a];
-            d->kind_case = SM_PB__DIMENSION__KIND_CONSTANT;
-            d->constant = c;
-        } else {
-            d->kind_case = SM_PB__DIMENSION__KIND_UNKNOWN; /* the member must be there, empty */
-            d->unknown = SM_PKG_MSG(w, UnknownDimension, unknown_dimension);
-        }
-        sm_pkg_push(w, &l, d);
+        sm_pkg_push(w, &l, dimension(w, dims[a]));
     }
     tt->dimensions = (SmPb__Dimension **)l.v;
     tt->n_dimensions = l.n;
@@ -86,9 +91,17 @@ SmPb__ValueType *sm_pkg_tensor_type(sm_pkg_writer *w, sm_dtype t, int rank, cons
 
 SmPb__ValueType *sm_pkg_value_type(sm_pkg_writer *w, const sm_type *t) {
     SmPb__ValueType *v = sm_pkg_tensor_type(w, t->dtype, t->rank, t->dims);
-    if (t->kind != SM_V_STATE)
+    if (t->kind == SM_V_TENSOR)
         return v;
     SmPb__ValueType *outer = SM_PKG_MSG(w, ValueType, value_type);
+    if (t->kind == SM_V_LIST) {
+        SmPb__ListType *l = SM_PKG_MSG(w, ListType, list_type);
+        l->element = v;
+        l->length = dimension(w, t->len);
+        outer->kind_case = SM_PB__VALUE_TYPE__KIND_LIST;
+        outer->list = l;
+        return outer;
+    }
     SmPb__StateType *s = SM_PKG_MSG(w, StateType, state_type);
     s->wrapped = v;
     outer->kind_case = SM_PB__VALUE_TYPE__KIND_STATE;

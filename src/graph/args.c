@@ -22,6 +22,13 @@ sm_value *sm_arg(const sm_node *n, const char *slot) {
     return n->in[slot_of(n, slot)];
 }
 
+sm_value *const *sm_arg_list(const sm_node *n, const char *list, int *len) {
+    int k = sm_op_list(n->op, list);
+    assert(k >= 0);
+    *len = n->n_list / sm_op_row_of(n->op)->n_lists;
+    return n->list + k * *len;
+}
+
 /* Text of the default of an absent slot; NULL when the slot has a value or no default. */
 static const char *default_of(const sm_node *n, const char *slot) {
     const sm_slot *s = &sm_op_row_of(n->op)->slot[slot_of(n, slot)];

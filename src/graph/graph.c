@@ -239,7 +239,7 @@ bool sm_is_float(sm_dtype t) {
 }
 
 bool sm_type_eq(const sm_type *a, const sm_type *b) {
-    if (a->kind != b->kind || a->dtype != b->dtype || a->rank != b->rank)
+    if (a->kind != b->kind || a->dtype != b->dtype || a->rank != b->rank || (a->kind == SM_V_LIST && a->len != b->len))
         return false;
     for (int i = 0; i < a->rank; i++)
         if (a->dims[i] != b->dims[i])
@@ -271,7 +271,8 @@ static size_t append(char *out, size_t cap, size_t at, const char *s) {
 
 const char *sm_type_print(const sm_graph *g, const sm_type *t, const int *anon, bool mil, char *out, size_t cap) {
     char dim[SM_DIM_TEXT];
-    size_t n = append(out, cap, 0, t->kind == SM_V_BATCH ? "batch" : t->kind == SM_V_STATE ? "state<" : "");
+    static const char *const before[] = {"", "state<", "batch", "list<"};
+    size_t n = append(out, cap, 0, before[t->kind]);
     if (t->kind == SM_V_BATCH)
         return out;
     n = append(out, cap, n, t->rank == 0 ? "" : "tensor<");
@@ -282,7 +283,12 @@ const char *sm_type_print(const sm_graph *g, const sm_type *t, const int *anon, 
         n = append(out, cap, n, plain ? sm_dim_print_as(g, t->dims[i], anon, dim, sizeof dim) : "?");
     }
     n = append(out, cap, n, t->rank == 0 ? "" : "]>");
-    append(out, cap, n, t->kind == SM_V_STATE ? ">" : "");
+    if (t->kind == SM_V_LIST) {
+        n = append(out, cap, n, ", ");
+        n = append(out, cap, n,
+                   t->len == SM_DIM_UNKNOWN || mil ? "?" : sm_dim_print_as(g, t->len, anon, dim, sizeof dim));
+    }
+    append(out, cap, n, t->kind == SM_V_STATE || t->kind == SM_V_LIST ? ">" : "");
     return out;
 }
 

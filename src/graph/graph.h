@@ -49,26 +49,28 @@ typedef enum sm_lift { SM_LIFT_ELEM, SM_LIFT_LAST, SM_LIFT_SHAPE, SM_LIFT_RULE, 
 
 typedef struct sm_slot {
     char name[32];
-    char kind; /* t i I f b B s S K */
+    char kind; /* t v i I f b B s d L S K */
     bool optional, list;
     char def[24]; /* text of the default; "" when there is none */
     int since;    /* specification version that introduced it */
 } sm_slot;
-#define SM_MAX_SLOTS 16
+#define SM_MAX_SLOTS 18
+#define SM_MAX_LISTS 4
 
 typedef struct sm_op_row {
     const char *name, *doc;
     int since, n_out;
     sm_cost_class cost;
     sm_lift lift;
-    int n_slots; /* slots other than the list */
+    int n_slots; /* slots other than lists */
     sm_slot slot[SM_MAX_SLOTS];
-    bool has_list;
-    sm_slot list;
+    int n_lists;
+    sm_slot list[SM_MAX_LISTS];
 } sm_op_row;
 const sm_op_row *sm_op_row_of(sm_op op);
 bool sm_op_of_name(sm_sv name, sm_op *out);
 int sm_op_slot(sm_op op, const char *name); /* slot number; -1 when there is none */
+int sm_op_list(sm_op op, const char *name); /* number of a list; -1 when there is none */
 static inline bool sm_op_is_composite(sm_op op) {
     return sm_op_row_of(op)->since == 0;
 }
@@ -102,13 +104,14 @@ int sm_dim_as_symbol(const sm_graph *g, sm_dim d);
 const char *sm_dim_print(const sm_graph *g, sm_dim d, char *out, size_t cap);
 
 /* ------------------------------------------------------------------ values, nodes, blocks, functions */
-typedef enum sm_vkind { SM_V_TENSOR, SM_V_STATE, SM_V_BATCH } sm_vkind;
+typedef enum sm_vkind { SM_V_TENSOR, SM_V_STATE, SM_V_BATCH, SM_V_LIST } sm_vkind;
 
 typedef struct sm_type {
     sm_vkind kind;
     sm_dtype dtype; /* SM_STRING for string parameters */
-    int rank;       /* 0..SM_MAX_RANK */
+    int rank;       /* 0..SM_MAX_RANK; of a list: that of its elements, as dtype and dims are */
     sm_dim dims[SM_MAX_RANK];
+    sm_dim len; /* of a list: how many elements; SM_DIM_UNKNOWN: it may grow */
 } sm_type;
 bool sm_type_eq(const sm_type *a, const sm_type *b);
 
@@ -140,8 +143,8 @@ typedef struct sm_value {
 struct sm_node {
     sm_op op;
     sm_value **in;   /* one per slot of the row; NULL when absent */
-    sm_value **list; /* the list slot's values */
-    int n_list;
+    sm_value **list; /* the list slots' values: all of the first, all of the second ... */
+    int n_list;      /* of all lists together; those of one op are equally long */
     sm_value **out;
     int n_out;
     sm_block **blocks;
@@ -183,6 +186,8 @@ int sm_func_n_nodes(const sm_func *f);                       /* nested blocks in
 
 /* A slot's value by name; NULL when absent.  The op must have the slot. */
 sm_value *sm_arg(const sm_node *n, const char *slot);
+/* A list's values by name, *len of them.  The op must have the list. */
+sm_value *const *sm_arg_list(const sm_node *n, const char *list, int *len);
 /* Constant parameters: the slot's constant, else the row's default.  False when absent without default, or computed
  * at run time. */
 bool sm_arg_int(const sm_node *n, const char *slot, int64_t *out);

@@ -64,17 +64,24 @@ static sm_status check_slot(sm_inf *c, const sm_slot *s, const sm_value *v) {
     if (v == NULL)
         return s->optional ? SM_OK : SM_FAIL(c->err, SM_BADINPUT, "%s is missing", s->name);
     const sm_type *t = &v->type;
-    sm_vkind kind = s->kind == 'S' ? SM_V_STATE : s->kind == 'K' ? SM_V_BATCH : SM_V_TENSOR;
-    if (t->kind != kind)
-        return sm_inf_bad(c, s->name, v, "wanted a %s",
-                          kind == SM_V_STATE   ? "state"
-                          : kind == SM_V_BATCH ? "batch"
-                                               : "tensor");
+    sm_vkind kind = s->kind == 'S'   ? SM_V_STATE
+                    : s->kind == 'K' ? SM_V_BATCH
+                    : s->kind == 'L' ? SM_V_LIST
+                                     : SM_V_TENSOR;
+    static const char *const kinds[] = {"tensor", "state", "batch", "list"};
+    if (t->kind != kind && !(s->kind == 'v' && t->kind == SM_V_LIST))
+        return sm_inf_bad(c, s->name, v, "wanted a %s", kinds[kind]);
     switch (s->kind) {
     case 'S':
     case 'K':
+    case 'L':
+        return SM_OK;
+    case 'd':
+        if (v->cst == NULL || (t->dtype != SM_STRING && !sm_is_int(t->dtype)) || sm_type_numel(t, 1) != 1)
+            return sm_inf_bad(c, s->name, v, "wanted a constant number, or the name of an unknown one");
         return SM_OK;
     case 't':
+    case 'v':
         return t->dtype == SM_STRING ? sm_inf_bad(c, s->name, v, "wanted numbers") : SM_OK;
     case 'i':
     case 'I':
@@ -88,19 +95,28 @@ static sm_status check_slot(sm_inf *c, const sm_slot *s, const sm_value *v) {
     }
 }
 
+static sm_status check_lists(sm_inf *c, const sm_op_row *row) {
+    int n = c->n->n_list, per = row->n_lists == 0 ? 1 : n / row->n_lists;
+    if (n > 0 && row->n_lists == 0)
+        return SM_FAIL(c->err, SM_BADINPUT, "wanted no list of values, found %d", n);
+    if (row->n_lists > 0 && !row->list[0].optional && n == 0)
+        return SM_FAIL(c->err, SM_BADINPUT, "%s is empty", row->list[0].name);
+    if (row->n_lists > 1 && n % row->n_lists != 0)
+        return SM_FAIL(c->err, SM_BADINPUT, "wanted %d lists of one length, found %d values", row->n_lists, n);
+    for (int i = 0; i < n; i++) {
+        const sm_slot *s = &row->list[i / per];
+        if (c->n->list[i] == NULL)
+            return SM_FAIL(c->err, SM_BADINPUT, "%s: value %d is missing", s->name, i % per);
+        SM_TRY(check_slot(c, s, c->n->list[i]));
+    }
+    return SM_OK;
+}
+
 static sm_status check_slots(sm_inf *c) {
     const sm_op_row *row = sm_op_row_of(c->n->op);
     for (int i = 0; i < row->n_slots; i++)
         SM_TRY(check_slot(c, &row->slot[i], c->n->in[i]));
-    if (c->n->n_list > 0 && !row->has_list)
-        return SM_FAIL(c->err, SM_BADINPUT, "wanted no list of values, found %d", c->n->n_list);
-    if (row->has_list && !row->list.optional && c->n->n_list == 0)
-        return SM_FAIL(c->err, SM_BADINPUT, "%s is empty", row->list.name);
-    for (int i = 0; i < c->n->n_list; i++) {
-        if (c->n->list[i] == NULL)
-            return SM_FAIL(c->err, SM_BADINPUT, "%s: value %d is missing", row->list.name, i);
-        SM_TRY(check_slot(c, &row->list, c->n->list[i]));
-    }
+    SM_TRY(check_lists(c, row));
     int blocks = c->n->op == SM_OP_COND || c->n->op == SM_OP_WHILE_LOOP ? 2 : 0;
     if (c->n->n_blocks != blocks)
         return SM_FAIL(c->err, SM_BADINPUT, "wanted %d blocks, found %d", blocks, c->n->n_blocks);
@@ -134,7 +150,12 @@ sm_status sm_inf_out(sm_inf *c, int k, sm_dtype t, int rank, const sm_dim *dims)
 }
 
 sm_status sm_inf_like(sm_inf *c, int k, const sm_value *v) {
-    return sm_inf_out(c, k, v->type.dtype, v->type.rank, v->type.dims);
+    SM_TRY(sm_inf_out(c, k, v->type.dtype, v->type.rank, v->type.dims));
+    if (v->type.kind == SM_V_LIST) {
+        c->n->out[k]->type.kind = SM_V_LIST;
+        c->n->out[k]->type.len = v->type.len;
+    }
+    return SM_OK;
 }
 
 sm_dim *sm_inf_sym(sm_inf *c, int k, int64_t *n) {

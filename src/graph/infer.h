@@ -30,7 +30,7 @@ sm_status sm_inf_bad(sm_inf *c, const char *slot, const sm_value *v, const char 
 sm_status sm_inf_results(sm_inf *c, int n);
 /* Type of result k; SM_DIM_UNKNOWN extents become fresh symbols. */
 sm_status sm_inf_out(sm_inf *c, int k, sm_dtype t, int rank, const sm_dim *dims);
-sm_status sm_inf_like(sm_inf *c, int k, const sm_value *v); /* the type of v */
+sm_status sm_inf_like(sm_inf *c, int k, const sm_value *v); /* the type of v, tensor or list */
 /* Elements of result k, to be filled with sm_dims (SM_DIM_UNKNOWN allowed): NULL when it is not a small integer or bool
  * value, or out of memory (flagged).  The type is set before. */
 sm_dim *sm_inf_sym(sm_inf *c, int k, int64_t *n);

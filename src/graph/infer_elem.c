@@ -117,6 +117,23 @@ sm_status sm_infer_cast(sm_inf *c) {
     return SM_OK;
 }
 
+/* prelu, softplus_parametric: one parameter for each index of axis 1. */
+sm_status sm_infer_channels(sm_inf *c) {
+    static const char *const names[] = {"alpha", "beta"};
+    const sm_value *x = sm_arg(c->n, "x");
+    if (x->type.rank < 3 || !sm_is_float(x->type.dtype))
+        return sm_inf_bad(c, "x", x, "wanted floats [n, channels, ...]");
+    for (int i = 0; i < 2; i++) {
+        const sm_value *v = sm_op_slot(c->n->op, names[i]) < 0 ? NULL : sm_arg(c->n, names[i]);
+        if (v == NULL)
+            continue;
+        if (v->type.rank != 1 || !sm_is_float(v->type.dtype))
+            return sm_inf_bad(c, names[i], v, "wanted a vector of floats");
+        SM_TRY(sm_inf_same_dim(c, "channels", v->type.dims[0], x->type.dims[1], NULL));
+    }
+    return sm_inf_like(c, 0, x);
+}
+
 /* ---- two operands ---- */
 
 /* 1, 0, or SM_DIM_UNKNOWN for a relation of two elements. */

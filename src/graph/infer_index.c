@@ -235,15 +235,48 @@ sm_status sm_infer_gather_nd(sm_inf *c) {
     return sm_inf_out(c, 0, x->type.dtype, r, dims);
 }
 
+/* scatter_along_axis: indices and updates of one shape, which is data's but for the axis. */
+static sm_status check_along(sm_inf *c, const sm_value *data, const sm_value *updates, int axis) {
+    const sm_value *ids = sm_arg(c->n, "indices");
+    if (data->type.rank == 0 || ids->type.rank != data->type.rank || updates->type.rank != data->type.rank)
+        return sm_inf_bad(c, "indices", ids, "wanted data, indices and updates of as many axes, at least one");
+    for (int a = 0; a < data->type.rank; a++) {
+        SM_TRY(sm_inf_same_dim(c, "indices and updates", ids->type.dims[a], updates->type.dims[a], NULL));
+        if (a != axis)
+            SM_TRY(sm_inf_same_dim(c, "indices and data", ids->type.dims[a], data->type.dims[a], NULL));
+    }
+    return SM_OK;
+}
+
 sm_status sm_infer_data(sm_inf *c) {
     const sm_value *data = sm_arg(c->n, "data"), *updates = sm_arg(c->n, "updates");
-    int axis;
+    int axis = 0;
     SM_TRY(want_indices(c, "indices"));
     if (updates->type.dtype != data->type.dtype)
         return sm_inf_bad(c, "updates", updates, "wanted %s, the type of data", sm_dtype_name(data->type.dtype));
-    if (c->n->op == SM_OP_SCATTER && data->type.rank > 0)
+    if (c->n->op != SM_OP_SCATTER_ND && data->type.rank > 0)
         SM_TRY(sm_inf_axis(c, "axis", data->type.rank, &axis));
+    if (c->n->op == SM_OP_SCATTER_ALONG_AXIS)
+        SM_TRY(check_along(c, data, updates, axis));
     return sm_inf_like(c, 0, data);
+}
+
+sm_status sm_infer_non_zero(sm_inf *c) {
+    const sm_value *x = sm_arg(c->n, "x");
+    return sm_inf_out(c, 0, SM_INT32, 2, (sm_dim[]){SM_DIM_UNKNOWN, x->type.rank});
+}
+
+sm_status sm_infer_reverse_sequence(sm_inf *c) {
+    const sm_value *x = sm_arg(c->n, "x"), *len = sm_arg(c->n, "lengths");
+    int seq, batch;
+    if (x->type.rank == 0)
+        return sm_inf_bad(c, "x", x, "wanted at least one axis");
+    SM_TRY(sm_inf_axis(c, "seq_axis", x->type.rank, &seq));
+    SM_TRY(sm_inf_axis(c, "batch_axis", x->type.rank, &batch));
+    if (len->type.rank != 1 || !sm_is_int(len->type.dtype))
+        return sm_inf_bad(c, "lengths", len, "wanted a vector of integers");
+    SM_TRY(sm_inf_same_dim(c, "lengths and batch_axis", len->type.dims[0], x->type.dims[batch], NULL));
+    return sm_inf_like(c, 0, x);
 }
 
 /* ---- sorting ---- */

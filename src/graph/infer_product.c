@@ -180,7 +180,12 @@ sm_status sm_infer_argreduce(sm_inf *c) {
     const sm_value *x = sm_arg(c->n, "x");
     bool keep = false;
     sm_dim dims[SM_MAX_RANK];
+    sm_sv name = {0};
     int axis, rank = 0;
+    sm_arg_str(c->n, "output_dtype", &name);
+    sm_dtype t = sm_dtype_of_name(name);
+    if (!sm_is_int(t))
+        return sm_inf_bad(c, "output_dtype", NULL, "%s is no integer type", sm_quote(name.p, name.n));
     if (x->type.rank == 0)
         return sm_inf_bad(c, "x", x, "wanted at least one axis");
     SM_TRY(sm_inf_axis(c, "axis", x->type.rank, &axis));
@@ -188,7 +193,7 @@ sm_status sm_infer_argreduce(sm_inf *c) {
     for (int a = 0; a < x->type.rank; a++)
         if (a != axis || keep)
             dims[rank++] = a == axis ? 1 : x->type.dims[a];
-    return sm_inf_out(c, 0, SM_INT32, rank, dims);
+    return sm_inf_out(c, 0, t, rank, dims);
 }
 
 /* ---- constants that decode at load time ---- */

@@ -91,6 +91,16 @@ static sm_status copied(sm_inf *c, const sm_value *x, int r, int i, sm_dim *out)
     return SM_OK;
 }
 
+/* Fails when x never has as many elements as a shape. */
+static sm_status same_count(sm_inf *c, const sm_value *x, const sm_dim *dims, int r) {
+    factors have = factors_of(x->type.dims, x->type.rank, -1), want = factors_of(dims, r, -1);
+    cancel(&have, &want);
+    if (have.n == 0 && want.n == 0 && !have.overflow && !want.overflow && have.number != want.number)
+        return sm_inf_bad(c, "x", x, "wanted %" PRId64 " elements for the new shape, found %" PRId64, want.number,
+                          have.number);
+    return SM_OK;
+}
+
 sm_status sm_infer_reshape(sm_inf *c) {
     const sm_value *x = sm_arg(c->n, "x"), *shape = sm_arg(c->n, "shape");
     sm_dim dims[SM_MAX_RANK];
@@ -109,12 +119,54 @@ sm_status sm_infer_reshape(sm_inf *c) {
     if (open >= 0) {
         SM_TRY(solve(c, x, dims, r, open, &dims[open]));
     } else {
-        factors have = factors_of(x->type.dims, x->type.rank, -1), want = factors_of(dims, r, -1);
-        cancel(&have, &want);
-        if (have.n == 0 && want.n == 0 && !have.overflow && !want.overflow && have.number != want.number)
-            return sm_inf_bad(c, "x", x, "wanted %" PRId64 " elements for the new shape, found %" PRId64, want.number,
-                              have.number);
+        SM_TRY(same_count(c, x, dims, r));
     }
+    SM_TRY(sm_inf_out(c, 0, x->type.dtype, r, dims));
+    copy_sym(c, 0, x);
+    return SM_OK;
+}
+
+sm_status sm_infer_flatten2d(sm_inf *c) {
+    const sm_value *x = sm_arg(c->n, "x");
+    int64_t axis = 1;
+    int rank = x->type.rank;
+    SM_TRY(sm_inf_int(c, "axis", &axis));
+    if (axis < -rank || axis > rank)
+        return sm_inf_bad(c, "axis", sm_arg(c->n, "axis"), "%" PRId64 " of a value with %d axes", axis, rank);
+    int cut = (int)(axis < 0 ? axis + rank : axis);
+    factors before = factors_of(x->type.dims, cut, -1), after = factors_of(x->type.dims + cut, rank - cut, -1);
+    if (before.overflow || after.overflow)
+        return sm_inf_bad(c, "x", x, "more elements than can be counted");
+    SM_TRY(sm_inf_out(c, 0, x->type.dtype, 2, (sm_dim[]){product(c, &before), product(c, &after)}));
+    copy_sym(c, 0, x);
+    return SM_OK;
+}
+
+/* Extents [begin, end) of one reference, as python slices them. */
+static sm_status take_extents(sm_inf *c, const sm_value *ref, const sm_value *begin, const sm_value *end,
+                              const sm_value *masked, sm_dim *dims, int *r) {
+    int64_t b, e, open, rank = ref->type.rank;
+    if (!sm_value_int(begin, &b) || !sm_value_int(end, &e) || !sm_value_int(masked, &open))
+        return SM_FAIL(c->err, SM_BADINPUT, "begins, ends and end_masks: wanted numbers known before running");
+    b = b < 0 ? SM_MAX(b + rank, 0) : SM_MIN(b, rank);
+    e = open ? rank : e < 0 ? e + rank : SM_MIN(e, rank);
+    for (; b < e; b++) {
+        if (*r == SM_MAX_RANK)
+            return SM_FAIL(c->err, SM_UNSUPPORTED, "result of more than %d axes", SM_MAX_RANK);
+        dims[(*r)++] = ref->type.dims[b];
+    }
+    return SM_OK;
+}
+
+sm_status sm_infer_reshape_like(sm_inf *c) {
+    const sm_value *x = sm_arg(c->n, "x");
+    sm_dim dims[SM_MAX_RANK];
+    int r = 0, n;
+    sm_value *const *refs = sm_arg_list(c->n, "ref_tensors", &n), *const *begins = sm_arg_list(c->n, "begins", &n);
+    sm_value *const *ends = sm_arg_list(c->n, "ends", &n), *const *masks = sm_arg_list(c->n, "end_masks", &n);
+    for (int i = 0; i < n; i++)
+        SM_TRY(take_extents(c, refs[i], begins[i], ends[i], masks[i], dims, &r));
+    SM_TRY(same_count(c, x, dims, r));
     SM_TRY(sm_inf_out(c, 0, x->type.dtype, r, dims));
     copy_sym(c, 0, x);
     return SM_OK;
@@ -371,6 +423,46 @@ sm_status sm_infer_fill(sm_inf *c) {
 sm_status sm_infer_fill_like(sm_inf *c) {
     const sm_value *ref = sm_arg(c->n, "ref_tensor");
     return filled(c, ref->type.rank, ref->type.dims);
+}
+
+/* random_bernoulli, random_normal, random_uniform: floats of the type of the distribution's parameters. */
+sm_status sm_infer_random(sm_inf *c) {
+    sm_op op = c->n->op;
+    static const char *const names[] = {"prob", "mean", "stddev", "low", "high"};
+    sm_dtype t = SM_NONE;
+    sm_dim dims[SM_MAX_RANK];
+    int r;
+    SM_TRY(sm_inf_dims(c, "shape", dims, SM_MAX_RANK, &r));
+    for (int i = 0; i < r; i++)
+        if (sm_dim_known(dims[i]) && dims[i] < 0)
+            return sm_inf_bad(c, "shape", sm_arg(c->n, "shape"), "element %d is negative", i);
+    for (size_t i = 0; i < SM_ARRAY_LEN(names); i++) {
+        const sm_value *v = sm_op_slot(op, names[i]) < 0 ? NULL : sm_arg(c->n, names[i]);
+        if (v == NULL)
+            continue;
+        if (!sm_is_float(v->type.dtype) || (t != SM_NONE && v->type.dtype != t))
+            return sm_inf_bad(c, names[i], v, "wanted floats of one type");
+        t = v->type.dtype;
+    }
+    return sm_inf_out(c, 0, t == SM_NONE ? SM_FP32 : t, r, dims);
+}
+
+sm_status sm_infer_categorical(sm_inf *c) {
+    const sm_value *x = sm_arg(c->n, "x");
+    sm_sv mode = {0};
+    int64_t size = 1;
+    sm_dim dims[SM_MAX_RANK];
+    if (x->type.rank == 0 || !sm_is_float(x->type.dtype))
+        return sm_inf_bad(c, "x", x, "wanted floats with at least one axis");
+    sm_arg_str(c->n, "mode", &mode);
+    if (!sm_sv_is(mode, "logits") && !sm_sv_is(mode, "probs"))
+        return SM_FAIL(c->err, SM_BADINPUT, "mode: wanted logits or probs, found %s", sm_quote(mode.p, mode.n));
+    SM_TRY(sm_inf_int(c, "size", &size));
+    if (size < 0 || size > INT32_MAX)
+        return sm_inf_bad(c, "size", sm_arg(c->n, "size"), "is %" PRId64, size);
+    memcpy(dims, x->type.dims, sizeof dims);
+    dims[x->type.rank - 1] = size;
+    return sm_inf_out(c, 0, x->type.dtype, x->type.rank, dims);
 }
 
 /* Elements of start, start + step ... below end when the three are numbers of a constant. */

@@ -108,6 +108,7 @@ static sm_status either(sm_inf *c, int k, const sm_value *a, const sm_value *b) 
         dims[i] = a->type.dims[i] == b->type.dims[i] ? a->type.dims[i] : SM_DIM_UNKNOWN;
     SM_TRY(sm_inf_out(c, k, a->type.dtype, a->type.rank, dims));
     c->n->out[k]->type.kind = a->type.kind;
+    c->n->out[k]->type.len = a->type.len == b->type.len ? a->type.len : SM_DIM_UNKNOWN;
     return SM_OK;
 }
 

@@ -34,7 +34,7 @@ static void parse_slot(const char **p, sm_slot *s) {
     assert(q[n] == ':' && n > 0 && n < sizeof s->name);
     memcpy(s->name, q, n);
     q += n + 1;
-    assert(*q != 0 && strchr("tiIfbBsSK", *q) != NULL);
+    assert(*q != 0 && strchr("tviIfbBsdLSK", *q) != NULL);
     s->kind = *q++;
     for (; *q == '?' || *q == '*'; q++) {
         if (*q == '?')
@@ -71,13 +71,12 @@ static void build_table(void) {
         by_name[op] = (uint16_t)op;
         for (const char *p = defs[op].inputs; *p != 0;) {
             sm_slot s = {.since = r->since};
-            assert(!r->has_list); /* a list stands last */
             parse_slot(&p, &s);
             if (s.list) {
-                r->has_list = true;
-                r->list = s;
+                assert(r->n_lists < SM_MAX_LISTS);
+                r->list[r->n_lists++] = s;
             } else {
-                assert(r->n_slots < SM_MAX_SLOTS);
+                assert(r->n_slots < SM_MAX_SLOTS && r->n_lists == 0); /* lists stand last */
                 r->slot[r->n_slots++] = s;
             }
         }
@@ -117,6 +116,14 @@ int sm_op_slot(sm_op op, const char *name) {
     const sm_op_row *r = sm_op_row_of(op);
     for (int i = 0; i < r->n_slots; i++)
         if (strcmp(r->slot[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+int sm_op_list(sm_op op, const char *name) {
+    const sm_op_row *r = sm_op_row_of(op);
+    for (int i = 0; i < r->n_lists; i++)
+        if (strcmp(r->list[i].name, name) == 0)
             return i;
     return -1;
 }

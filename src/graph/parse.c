@@ -240,12 +240,38 @@ static sm_status read_dim_texts(parser *p, written *w) {
     return sm_lex_next(l);
 }
 
+/* The length of a list, behind its comma: a number, or "?". */
+static sm_status read_len(parser *p, written *w) {
+    sm_lex *l = &p->l;
+    int64_t n = 0;
+    SM_TRY(sm_lex_next(l));
+    if (!sm_lex_is(l, '?')) {
+        SM_TRY(sm_text_elem(l, SM_INT64, &n, 0));
+        if (n < 0 || n > INT32_MAX)
+            return sm_lex_wanted(l, "a length of 0 or more before this");
+        w->type.len = n;
+        return SM_OK;
+    }
+    return sm_lex_next(l);
+}
+
 static sm_status read_type(parser *p, written *w, int depth) {
     sm_lex *l = &p->l;
     *w = (written){.type.kind = SM_V_TENSOR, .at = l->tok.at};
     if (sm_lex_word(l, "batch")) {
         w->type.kind = SM_V_BATCH;
         return sm_lex_next(l);
+    }
+    if (sm_lex_word(l, "list") && depth == 0) {
+        SM_TRY(sm_lex_next(l));
+        SM_TRY(sm_lex_need(l, '<'));
+        SM_TRY(read_type(p, w, 1));
+        w->type.kind = SM_V_LIST;
+        w->type.len = SM_DIM_UNKNOWN;
+        if (!sm_lex_is(l, ','))
+            return sm_lex_wanted(l, "','");
+        SM_TRY(read_len(p, w));
+        return sm_lex_need(l, '>');
     }
     if (sm_lex_word(l, "state") && depth == 0) {
         SM_TRY(sm_lex_next(l));
@@ -267,8 +293,9 @@ static sm_status read_type(parser *p, written *w, int depth) {
 }
 
 static bool starts_type(const sm_lex *l) {
-    return l->tok.kind == SM_TOK_WORD && (sm_lex_word(l, "tensor") || sm_lex_word(l, "state") ||
-                                          sm_lex_word(l, "batch") || sm_dtype_of_name(l->tok.text) != SM_NONE);
+    return l->tok.kind == SM_TOK_WORD &&
+           (sm_lex_word(l, "tensor") || sm_lex_word(l, "state") || sm_lex_word(l, "batch") || sm_lex_word(l, "list") ||
+            sm_dtype_of_name(l->tok.text) != SM_NONE);
 }
 
 /* ---- constants ---- */
@@ -508,7 +535,7 @@ static sm_status read_attributes(parser *p) {
 
 /* ---- operands ---- */
 
-/* A literal without type takes that of the slot: i int32, I int32 [n], f fp32, b bool, B bool [n], s string. */
+/* A literal without type takes that of the slot: i and d int32, I int32 [n], f fp32, b bool, B bool [n], s string. */
 static sm_status bare_literal(parser *p, char kind, sm_value **out) {
     sm_lex *l = &p->l;
     sm_builder b;
@@ -525,6 +552,7 @@ static sm_status bare_literal(parser *p, char kind, sm_value **out) {
     sm_build_start(&b, p->f);
     switch (kind) {
     case 'i':
+    case 'd':
         SM_TRY(sm_text_elem(l, SM_INT32, data.i, 0));
         v = sm_const_i32(&b, data.i[0]);
         break;
@@ -555,11 +583,13 @@ static sm_status bare_literal(parser *p, char kind, sm_value **out) {
 static sm_status read_operand(parser *p, const scope *s, char kind, sm_value **out) {
     sm_lex *l = &p->l;
     const_attrs none = {0};
-    if (starts_type(l) && !sm_lex_word(l, "batch") && !sm_lex_word(l, "state")) /* these may be names */
+    if (starts_type(l) && !sm_lex_word(l, "batch") && !sm_lex_word(l, "state") &&
+        !sm_lex_word(l, "list")) /* may be names */
         return read_const_value(p, NULL, &none, out);
     bool literal = sm_lex_word(l, "true") || sm_lex_word(l, "false") || sm_lex_word(l, "inf") || sm_lex_word(l, "nan");
     if (l->tok.kind != SM_TOK_NAME && (l->tok.kind != SM_TOK_WORD || literal)) {
-        if (kind == 's' && l->tok.kind == SM_TOK_STR && memchr(l->tok.text.p, 0, l->tok.text.n) == NULL) {
+        if ((kind == 's' || kind == 'd') && l->tok.kind == SM_TOK_STR &&
+            memchr(l->tok.text.p, 0, l->tok.text.n) == NULL) {
             sm_builder b;
             const char *at = l->tok.at, *z = sm_arena_strndup(p->g->arena, l->tok.text.p, l->tok.text.n);
             if (z == NULL)
@@ -578,13 +608,33 @@ static sm_status read_operand(parser *p, const scope *s, char kind, sm_value **o
 
 typedef struct operands {
     sm_value *in[SM_MAX_SLOTS];
-    struct {
+    struct operand_list {
         sm_value **v;
         size_t n, cap;
-    } list;
+    } list[SM_MAX_LISTS], all; /* all: one after the other, made last */
 } operands;
 
-static sm_status read_list(parser *p, const scope *s, operands *o) {
+/* The lists of an op as a node holds them: those of one op are equally long. */
+static sm_status join_lists(parser *p, sm_op op, operands *o) {
+    for (int k = 0; k < sm_op_row_of(op)->n_lists; k++) {
+        if (o->list[k].n != o->list[0].n)
+            return sm_lex_wanted(&p->l, "lists of one length before this");
+        for (size_t i = 0; i < o->list[k].n; i++) {
+            if (!SM_GROW(&o->all))
+                return SM_NOMEM(p->err);
+            o->all.v[o->all.n++] = o->list[k].v[i];
+        }
+    }
+    return SM_OK;
+}
+
+static void free_lists(operands *o) {
+    for (int k = 0; k < SM_MAX_LISTS; k++)
+        sm_free(o->list[k].v);
+    sm_free(o->all.v);
+}
+
+static sm_status read_list(parser *p, const scope *s, char kind, struct operand_list *o) {
     sm_lex *l = &p->l;
     bool parens = sm_lex_is(l, '(');
     if (parens)
@@ -592,10 +642,10 @@ static sm_status read_list(parser *p, const scope *s, operands *o) {
     for (bool first = true; !(parens && sm_lex_is(l, ')')); first = false) {
         if (!first)
             SM_TRY(sm_lex_need(l, ','));
-        if (!SM_GROW(&o->list))
+        if (!SM_GROW(o))
             return SM_NOMEM(p->err);
-        SM_TRY(read_operand(p, s, 't', &o->list.v[o->list.n]));
-        o->list.n++;
+        SM_TRY(read_operand(p, s, kind, &o->v[o->n]));
+        o->n++;
         if (!parens)
             return SM_OK;
     }
@@ -606,7 +656,7 @@ static sm_status read_list(parser *p, const scope *s, operands *o) {
 static sm_status read_slot(parser *p, const scope *s, sm_op op, operands *o, bool *known) {
     sm_lex *l = &p->l;
     const sm_op_row *row = sm_op_row_of(op);
-    char name[sizeof row->list.name];
+    char name[sizeof row->slot[0].name];
     *known = false;
     if (l->tok.kind != SM_TOK_WORD)
         return sm_lex_wanted(l, "the name of an input");
@@ -615,15 +665,16 @@ static sm_status read_slot(parser *p, const scope *s, sm_op op, operands *o, boo
     memcpy(name, l->tok.text.p, l->tok.text.n);
     name[l->tok.text.n] = 0;
     int i = sm_op_slot(op, name);
-    bool list = row->has_list && strcmp(name, row->list.name) == 0;
-    *known = i >= 0 || list;
+    int list = sm_op_list(op, name);
+    *known = i >= 0 || list >= 0;
     if (!*known)
         return SM_OK;
-    if (i >= 0 ? o->in[i] != NULL : o->list.n > 0)
+    if (i >= 0 ? o->in[i] != NULL : o->list[list].n > 0)
         return sm_lex_wanted(l, "each input once");
     SM_TRY(sm_lex_next(l));
     SM_TRY(sm_lex_need(l, '='));
-    return list ? read_list(p, s, o) : read_operand(p, s, row->slot[i].kind, &o->in[i]);
+    return list < 0 ? read_operand(p, s, row->slot[i].kind, &o->in[i])
+                    : read_list(p, s, row->list[list].kind, &o->list[list]);
 }
 
 static sm_status read_operands(parser *p, const scope *s, sm_op op, operands *o) {
@@ -804,7 +855,7 @@ done:
 
 static sm_status build_op(parser *p, sm_builder *b, scope *s, sm_op op, const results *r, const operands *o,
                           sm_block *const *blocks, int n_blocks, const char *at) {
-    sm_node *n = sm_build_node_blocks(b, op, r->name.n > 0 ? r->name.v[0].p : NULL, o->in, o->list.v, (int)o->list.n,
+    sm_node *n = sm_build_node_blocks(b, op, r->name.n > 0 ? r->name.v[0].p : NULL, o->in, o->all.v, (int)o->all.n,
                                       blocks, n_blocks);
     sm_status st = sm_build_end(b, p->err);
     if (st == SM_OK)
@@ -850,10 +901,11 @@ static sm_status read_op(parser *p, sm_builder *b, scope *s, const results *r, i
         st = sm_lex_wanted(l, "';'");
         goto done;
     }
+    SM_TRY_DONE(join_lists(p, op, &o));
     SM_TRY_DONE(build_op(p, b, s, op, r, &o, blocks, n_blocks, at));
     SM_TRY_DONE(sm_lex_next(l));
 done:
-    sm_free(o.list.v);
+    free_lists(&o);
     return st;
 }
 

@@ -143,6 +143,8 @@ static void put_type(printer *p, const sm_type *t) {
     char buf[SM_TYPE_TEXT];
     for (int i = 0; i < t->rank && t->kind != SM_V_BATCH && !p->o.mil; i++)
         see_dim(p, t->dims[i]);
+    if (t->kind == SM_V_LIST && t->len != SM_DIM_UNKNOWN && !p->o.mil)
+        see_dim(p, t->len);
     put(p, sm_type_print(p->g, t, p->anon, p->o.mil, buf, sizeof buf));
 }
 
@@ -267,7 +269,8 @@ static bool is_bare(const sm_value *v, char kind) {
     sm_dtype t = v->type.dtype;
     switch (kind) {
     case 'i':
-        return t == SM_INT32 && v->type.rank == 0;
+    case 'd':
+        return (t == SM_INT32 || (kind == 'd' && t == SM_STRING)) && v->type.rank == 0;
     case 'I':
         return t == SM_INT32 && v->type.rank == 1;
     case 'f':
@@ -343,7 +346,7 @@ static void define_all(printer *p, const sm_node *n, int depth) {
     for (int i = 0; i < row->n_slots; i++)
         define(p, n->in[i], row->slot[i].kind, depth);
     for (int i = 0; i < n->n_list; i++)
-        define(p, n->list[i], row->list.kind, depth);
+        define(p, n->list[i], row->list[i / (n->n_list / row->n_lists)].kind, depth);
     for (int i = 0; i < n->n_blocks; i++) {
         for (const sm_node *d = n->blocks[i]->first; d != NULL; d = d->next)
             define_all(p, d, depth);
@@ -372,12 +375,14 @@ static void put_args(printer *p, const sm_node *n) {
             put_attr(p, &first, row->slot[i].name);
             put_operand(p, n->in[i], row->slot[i].kind);
         }
-    if (n->n_list > 0) {
-        put_attr(p, &first, row->list.name);
+    for (int k = 0; k < row->n_lists && n->n_list > 0; k++) {
+        int len;
+        sm_value *const *v = sm_arg_list(n, row->list[k].name, &len);
+        put_attr(p, &first, row->list[k].name);
         put(p, "(");
-        for (int i = 0; i < n->n_list; i++) {
+        for (int i = 0; i < len; i++) {
             put(p, i > 0 ? ", " : "");
-            put_operand(p, n->list[i], row->list.kind);
+            put_operand(p, v[i], row->list[k].kind);
         }
         put(p, ")");
     }

@@ -130,9 +130,9 @@ def build_form(form, placeholders, outs):
             args[k] = placeholders[f"{form.tag}_{k}"]
             form.inputs[f"{form.tag}_{k}"] = arr
         else:
-            args[k] = mb.const(val=arr, name=f"{form.tag}_{k}")
+            args[k] = mb.const(val=arr.copy(), name=f"{form.tag}_{k}")
     for k, arr in case.fixed.items():
-        args[k] = mb.const(val=arr if isinstance(arr, str) else np.asarray(arr), name=f"{form.tag}_{k}")
+        args[k] = mb.const(val=arr if isinstance(arr, str) else np.array(arr), name=f"{form.tag}_{k}")
     results = as_list(case.build(mb, **args))
     form.vals = [r.val for r in results]
     for r in results:

@@ -410,6 +410,159 @@ static const row rows[] = {
     {"tensor<fp16, [2, 1]> y = topk(x = x, axis = 1, return_indices = false);", "tensor<fp16, [2, 1]>"},
     {"tensor<int32, [2, 3]> y = argsort(x = x);", "tensor<int32, [2, 3]>"},
     {"tensor<fp16, [2, 3]> y = reverse(x = x, axes = [0]);", "tensor<fp16, [2, 3]>"},
+    /* activations */
+    {"tensor<fp16, [2, 3]> y = atanh(x = x);", "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [2, 3]> y = cosh(x = x);", "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [2, 3]> y = sinh(x = x);", "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [2, 3]> y = tan(x = x);", "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [2, 3]> y = relu6(x = x);", "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [2, 3]> y = softsign(x = x);", "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [2, 3]> y = clamped_relu(x = x, alpha = 0.1, beta = 2);", "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [2, 3]> y = clamped_relu(x = x, alpha = 0.1);", "beta is missing"},
+    {"tensor<fp16, [2, 3]> y = elu(x = x, alpha = 0.1);", "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [2, 3]> y = linear_activation(x = x, alpha = 0.1, beta = 2);", "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [2, 3]> y = scaled_tanh(x = x, alpha = 0.1, beta = 2);", "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [2, 3]> y = sigmoid_hard(x = x, alpha = 0.1, beta = 2);", "tensor<fp16, [2, 3]>"},
+    {"tensor<int32, [2, 3]> y = threshold(x = i, alpha = int32(1));", "tensor<int32, [2, 3]>"},
+    {"tensor<fp16, [2, 3]> y = thresholded_relu(x = x, alpha = seven);", "wanted one element"},
+    {"tensor<fp16, [2, 3]> y = thresholded_relu(x = x, alpha = 1);", "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [1, 8, n, 5]> y = prelu(x = im, alpha = tensor<fp16, [8]>(RANDOM(1)));",
+     "tensor<fp16, [1, 8, n, 5]>"},
+    {"tensor<fp16, [1, 8, n, 5]> y = prelu(x = im, alpha = tensor<fp16, [5]>(RANDOM(1)));",
+     "extents 5 and 8 are never equal"},
+    {"tensor<fp16, [2, 3]> y = prelu(x = x, alpha = tensor<fp16, [3]>(RANDOM(1)));",
+     "wanted floats [n, channels, ...]"},
+    {"tensor<fp16, [1, 4, n, 16]> y = softplus_parametric(x = q, alpha = tensor<fp32, [4]>(RANDOM(1)), beta = "
+     "tensor<fp32, [4]>(RANDOM(2)));",
+     "tensor<fp16, [1, 4, n, 16]>"},
+    {"tensor<fp16, [1, 4, n, 16]> y = softplus_parametric(x = q, alpha = tensor<fp32, [4]>(RANDOM(1)), beta = "
+     "tensor<fp32, [4, 1]>(RANDOM(2)));",
+     "wanted a vector of floats"},
+    /* more reductions */
+    {"tensor<fp16, [2]> y = reduce_l1_norm(x = x, axes = [1]);", "tensor<fp16, [2]>"},
+    {"tensor<fp16, [1, 4, n, 1]> y = reduce_log_sum(x = q, axes = [-1], keep_dims = true);",
+     "tensor<fp16, [1, 4, n, 1]>"},
+    {"tensor<fp16, [1, 4, n, 1]> y = reduce_log_sum_exp(x = q, axes = [-1], keep_dims = true);",
+     "tensor<fp16, [1, 4, n, 1]>"},
+    {"tensor<uint16, [2]> y = reduce_argmax(x = x, output_dtype = \"uint16\");", "tensor<uint16, [2]>"},
+    {"tensor<uint16, [2]> y = reduce_argmin(x = x, output_dtype = \"fp16\");", "\"fp16\" is no integer type"},
+    /* recurrent: q's n steps as [n, 4, 8] (r) */
+    {"tensor<fp32, [1, 4, 6]> t, tensor<fp32, [4, 6]> y = rnn(x = r, initial_h = tensor<fp32, [4, 6]>(RANDOM(1)), "
+     "weight_ih = tensor<fp32, [6, 8]>(RANDOM(2)), weight_hh = tensor<fp32, [6, 6]>(RANDOM(3)));",
+     "tensor<fp32, [4, 6]>"},
+    {"tensor<fp32, [n, 4, 2]> y, tensor<fp32, [4, 2]> t = gru(x = r, initial_h = tensor<fp32, [4, 2]>(RANDOM(1)), "
+     "weight_ih = tensor<fp32, [6, 8]>(RANDOM(2)), weight_hh = tensor<fp32, [6, 2]>(RANDOM(3)), output_sequence = "
+     "true);",
+     "tensor<fp32, [n, 4, 2]>"},
+    {"tensor<fp32, [n, 4, 2]> y, tensor<fp32, [4, 2]> t = gru(x = r, initial_h = tensor<fp32, [4, 2]>(RANDOM(1)), "
+     "weight_ih = tensor<fp32, [6, 8]>(RANDOM(2)), weight_hh = tensor<fp32, [6, 3]>(RANDOM(3)));",
+     "weight_ih: extents 6 and 9 are never equal"},
+    {"tensor<fp32, [n, 4, 2]> y, tensor<fp32, [4, 2]> t = gru(x = r, initial_h = tensor<fp32, [4, 2]>(RANDOM(1)), "
+     "weight_ih = tensor<fp32, [6, 8]>(RANDOM(2)), weight_hh = tensor<fp32, [6, 2]>(RANDOM(3)), direction = "
+     "\"bidirectional\");",
+     "direction: unknown word"},
+    {"tensor<fp32, [n, 4, 4]> y, tensor<fp32, [4, 4]> t, tensor<fp32, [4, 4]> u = lstm(x = r, initial_h = tensor<fp32, "
+     "[4, 4]>(RANDOM(1)), initial_c = tensor<fp32, [4, 4]>(RANDOM(1)), weight_ih = tensor<fp32, [8, 8]>(RANDOM(2)), "
+     "weight_hh = tensor<fp32, [8, 2]>(RANDOM(3)), weight_ih_back = tensor<fp32, [8, 8]>(RANDOM(2)), weight_hh_back = "
+     "tensor<fp32, [8, 2]>(RANDOM(3)), direction = \"bidirectional\", output_sequence = true);",
+     "tensor<fp32, [n, 4, 4]>"},
+    {"tensor<fp32, [1, 4, 2]> y, tensor<fp32, [4, 2]> t, tensor<fp32, [4, 2]> u = lstm(x = r, initial_h = tensor<fp32, "
+     "[4, 2]>(RANDOM(1)), initial_c = tensor<fp32, [4, 2]>(RANDOM(1)), weight_ih = tensor<fp32, [8, 8]>(RANDOM(2)), "
+     "weight_hh = tensor<fp32, [8, 2]>(RANDOM(3)), activation = \"gelu\");",
+     "activation: unknown word \"gelu\""},
+    /* more moves */
+    {"tensor<fp16, [4, ?]> y = flatten2d(x = q, axis = 2);", "tensor<fp16, [4, 16n]>"},
+    {"tensor<fp16, [2, 3]> y = flatten2d(x = x, axis = -1);", "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [6, 1]> y = flatten2d(x = x, axis = 2);", "tensor<fp16, [6, 1]>"},
+    {"tensor<fp16, [6, 1]> y = flatten2d(x = x, axis = 3);", "3 of a value with 2 axes"},
+    {"tensor<fp16, [1, 4, ?, 16]> y = reshape_like(x = x, ref_tensors = (a, q), begins = (0, -1), ends = (0, 9), "
+     "end_masks = (false, true));",
+     "wanted 16 elements"},
+    {"tensor<fp16, [4, ?, 16]> y = reshape_like(x = q, ref_tensors = (q, q), begins = (1, -1), ends = (3, 9), "
+     "end_masks = (false, true));",
+     "tensor<fp16, [4, n, 16]>"},
+    {"tensor<fp16, [4, ?, 16]> y = reshape_like(x = q, ref_tensors = (q, q), begins = (1), ends = (3, 9), "
+     "end_masks = (false, true));",
+     "lists of one length"},
+    {"tensor<fp16, [2, 3]> y = scatter_along_axis(data = x, indices = i, updates = x, axis = 1);",
+     "tensor<fp16, [2, 3]>"},
+    {"tensor<fp16, [2, 3]> y = scatter_along_axis(data = x, indices = v, updates = x, axis = 1);",
+     "of as many axes, at least one"},
+    {"tensor<fp16, [n, 8]> y = reverse_sequence(x = a, lengths = ids, seq_axis = 1, batch_axis = 0);",
+     "tensor<fp16, [n, 8]>"},
+    {"tensor<fp16, [2, 3]> y = reverse_sequence(x = x, lengths = v, seq_axis = 1, batch_axis = 0);",
+     "extents 3 and 2 are never equal"},
+    {"tensor<int32, [?, 4]> y = non_zero(x = q);", "tensor<int32, [?0, 4]>"},
+    /* random, codes */
+    {"tensor<fp32, [4]> y = random_bernoulli(shape = [4]);", "tensor<fp32, [4]>"},
+    {"tensor<fp16, [?, ?, ?]> y = random_normal(shape = v, mean = fp16(0), stddev = fp16(1));",
+     "tensor<fp16, [?0, ?1, ?2]>"},
+    {"tensor<fp16, [1, 4, n, 16]> y = random_uniform(shape = qs, low = fp16(0));", "tensor<fp16, [1, 4, n, 16]>"},
+    {"tensor<fp16, [2]> y = random_normal(shape = [2], mean = fp16(0), stddev = fp32(1));",
+     "wanted floats of one type"},
+    {"tensor<fp16, [2]> y = random_uniform(shape = [-2]);", "element 0 is negative"},
+    {"tensor<fp16, [n, 3]> y = random_categorical(x = a, size = 3, mode = \"probs\");", "tensor<fp16, [n, 3]>"},
+    {"tensor<fp16, [n, 3]> y = random_categorical(x = a, size = -3);", "is -3"},
+    {"tensor<int8, [n, 8]> y = quantize(input = h, scale = fp32(0.1), output_dtype = \"int8\");",
+     "tensor<int8, [n, 8]>"},
+    {"tensor<int8, [n, 8]> y = quantize(input = h, scale = fp32(0.1), output_dtype = \"int16\");",
+     "\"int16\" is neither int8 nor uint8"},
+    {"tensor<int8, [n, 8]> y = quantize(input = h, scale = tensor<fp32, [8]>(RANDOM(1)), output_dtype = \"int8\");",
+     "wanted one element, or a vector and axis"},
+    {"tensor<int8, [n, 8]> t = quantize(input = h, scale = fp32(0.1), output_dtype = \"int8\"); tensor<fp16, [n, 8]> y "
+     "= "
+     "dequantize(input = t, scale = tensor<fp16, [8]>(RANDOM(1)), axis = -1);",
+     "tensor<fp16, [n, 8]>"},
+    {"tensor<fp16, [2, 3]> y = dequantize(input = x, scale = fp16(1));", "wanted int8 or uint8"},
+    /* lists */
+    {"list<tensor<fp16, [2, 3]>, ?> y = make_list(dtype = \"fp16\", elem_shape = (2, 3));",
+     "list<tensor<fp16, [2, 3]>, ?>"},
+    {"list<tensor<fp16, [2, 3]>, 4> y = make_list(init_length = 4, dynamic_length = false, dtype = \"fp16\", "
+     "elem_shape = (2, 3));",
+     "list<tensor<fp16, [2, 3]>, 4>"},
+    {"list<fp32, ?> y = make_list();", "list<fp32, ?>"},
+    {"list<tensor<fp16, [2, 3]>, 4> y = make_list(init_length = 4, dtype = \"fp16\", elem_shape = (-2, 3));",
+     "wanted a number of 0 or more"},
+    {"list<tensor<fp16, [2, ?]>, ?> l = make_list(dtype = \"fp16\", elem_shape = (2, string(\"e\"))); "
+     "list<tensor<fp16, [2, 3]>, ?> y = list_write(ls = l, index = s, value = x);",
+     "list<tensor<fp16, [2, 3]>, ?>"},
+    {"list<tensor<fp16, [2, 4]>, ?> l = make_list(dtype = \"fp16\", elem_shape = (2, 4)); "
+     "list<tensor<fp16, [2, 3]>, ?> y = list_write(ls = l, index = s, value = x);",
+     "extents 4 and 3 are never equal"},
+    {"list<tensor<fp16, [8]>, ?> l = make_list(dtype = \"fp16\", elem_shape = (8)); "
+     "list<tensor<fp16, [8]>, ?> y = list_scatter(ls = l, indices = ids, value = a);",
+     "list<tensor<fp16, [8]>, ?>"},
+    {"list<tensor<fp16, [8]>, ?> l = make_list(dtype = \"fp16\", elem_shape = (8)); "
+     "tensor<fp16, [8]> y = list_read(ls = l, index = 0);",
+     "tensor<fp16, [8]>"},
+    {"list<tensor<fp16, [8]>, ?> l = make_list(dtype = \"fp16\", elem_shape = (8)); "
+     "tensor<fp16, [n, 8]> y = list_gather(ls = l, indices = ids);",
+     "tensor<fp16, [n, 8]>"},
+    {"list<tensor<fp16, [8]>, 5> l = make_list(init_length = 5, dynamic_length = false, dtype = \"fp16\", elem_shape = "
+     "(8)); int32 y = list_length(ls = l);",
+     "int32 = 5"},
+    {"int32 y = list_length(ls = x);", "wanted a list"},
+    {"list<tensor<fp16, [8]>, ?> l = make_list(dtype = \"fp16\", elem_shape = (8)); tensor<fp16, [8]> y = exp(x = l);",
+     "wanted a tensor"},
+    {"list<tensor<fp16, [2, 3]>, ?> l = make_list(dtype = \"fp16\", elem_shape = (2, 3)); "
+     "int32 t, list<tensor<fp16, [2, 3]>, ?> y = while_loop(loop_vars = (int32(0), l)) "
+     "block(int32 c, list<tensor<fp16, [2, 3]>, ?> d) { bool go = less(x = c, y = int32(4)); } -> (go) "
+     "block(int32 e, list<tensor<fp16, [2, 3]>, ?> g) "
+     "{ int32 c1 = add(x = e, y = int32(1)); list<tensor<fp16, [2, 3]>, ?> g1 = list_write(ls = g, index = e, value = "
+     "x); } "
+     "-> (c1, g1);",
+     "list<tensor<fp16, [2, 3]>, ?>"},
+    /* masks beside values */
+    {"tensor<uint1, [4, 8]> t, tensor<fp16, [6]> y = constexpr_sparse_blockwise_shift_scale(data_mask = tensor<uint1, "
+     "[4, 8]>(RANDOM(1)), nonzero_data = tensor<int4, [6]>(RANDOM(2)), scale = tensor<fp16, [4, 2]>(RANDOM(3)));",
+     "tensor<fp16, [6]>"},
+    {"tensor<uint1, [4, 8]> t, tensor<fp16, [6]> y = constexpr_sparse_blockwise_shift_scale(data_mask = tensor<uint1, "
+     "[4, 8]>(RANDOM(1)), nonzero_data = tensor<int4, [6]>(RANDOM(2)), scale = tensor<fp16, [4, 3]>(RANDOM(3)));",
+     "axis 1 does not divide the mask's 8"},
+    {"tensor<uint1, [8, 8]> t, tensor<fp16, [12]> y = constexpr_lut_to_sparse(indices_mask = tensor<uint1, "
+     "[4, 8]>(RANDOM(1)), indices_nonzero_data = tensor<uint2, [6]>(RANDOM(2)), lut = tensor<fp16, [1, 1, 4, "
+     "2]>(RANDOM(3)), vector_axis = 0);",
+     "tensor<fp16, [12]>"},
     /* states, blocks */
     {"tensor<fp16, [4, kv]> y = read_state(input = st);", "tensor<fp16, [4, kv]>"},
     {"tensor<fp16, [4, kv]> y = read_state(input = x);", "wanted a state"},

@@ -33,7 +33,7 @@ static bool is_lazy(const ref_op *op, const char *slot) {
 
 static sm_status operand(sm_exe *e, const sm_value *v, ref_val *tmp, const ref_val **out, sm_err *err) {
     *out = NULL;
-    if (v == NULL || v->type.kind != SM_V_TENSOR || v->type.dtype == SM_STRING)
+    if (v == NULL || (v->type.kind != SM_V_TENSOR && v->type.kind != SM_V_LIST) || v->type.dtype == SM_STRING)
         return SM_OK;
     if (v->cst != NULL)
         return ref_const_get(e, v, tmp, out, err);

@@ -174,3 +174,95 @@ sm_status ref_cx_sparse(ref_call *c) {
                        values->n);
     return SM_OK;
 }
+
+/* ---- values beside their mask ---- */
+
+/* Number of the block of element e of the mask, in an array of blocks. */
+static sm_status mask_blocks(ref_call *c, const ref_val *mask, const ref_val *blocks, int64_t *stride,
+                             int64_t *extent) {
+    if (blocks->rank < mask->rank || ref_is_float(mask) || !block_strides(mask, blocks, stride, extent))
+        return SM_FAIL(c->err, SM_BADINPUT, "mask and blocks do not fit");
+    return SM_OK;
+}
+
+static sm_status too_many(ref_call *c, int64_t values) {
+    return SM_FAIL(c->err, SM_BADINPUT, "the mask does not have %" PRId64 " elements set, one for each value", values);
+}
+
+sm_status ref_cx_blockwise_sparse(ref_call *c) {
+    const ref_val *mask = ref_in(c, "data_mask"), *data = ref_in(c, "nonzero_data");
+    const ref_val *scale = ref_in(c, "scale"), *offset = ref_in(c, "offset");
+    int64_t stride[SM_MAX_RANK], extent[SM_MAX_RANK], used = 0;
+    sm_dtype t = c->node->out[1]->type.dtype;
+    SM_TRY(mask_blocks(c, mask, scale, stride, extent));
+    if (scale->rank != mask->rank || (offset != NULL && offset->n != scale->n) || sm_dtype_kind(t) != 'f')
+        return SM_FAIL(c->err, SM_BADINPUT, "mask, scale and offset do not fit");
+    ref_share(ref_out(c, 0), mask);
+    SM_TRY(ref_result(c, 1, t, 1, &data->n));
+    ref_val *y = ref_out(c, 1);
+    for (int64_t i = 0; i < mask->n; i++) {
+        if (mask->i[i] == 0)
+            continue;
+        if (used >= data->n)
+            return too_many(c, data->n);
+        int64_t b = block_of(mask, i, stride, extent);
+        float off = offset == NULL ? 0.0f : (float)ref_elem(offset, b);
+        y->f[used] = (float)ref_elem(scale, b) * ((float)ref_elem(data, used) - off);
+        used++;
+    }
+    round_declared(y);
+    return used == data->n ? SM_OK : too_many(c, data->n);
+}
+
+/* Vectors spread along the axis: the results' order is that of the widened mask's elements. */
+sm_status ref_cx_lut_sparse(ref_call *c) {
+    const ref_val *mask = ref_in(c, "indices_mask"), *ids = ref_in(c, "indices_nonzero_data"), *lut = ref_in(c, "lut");
+    int64_t stride[SM_MAX_RANK], extent[SM_MAX_RANK], dims[SM_MAX_RANK], used = 0, n;
+    sm_dtype t = c->node->out[1]->type.dtype;
+    int axis = 0;
+    SM_TRY(mask_blocks(c, mask, lut, stride, extent));
+    if (lut->rank != mask->rank + 2 || ref_is_float(ids) || ref_is_float(lut) != (sm_dtype_kind(t) == 'f'))
+        return SM_FAIL(c->err, SM_BADINPUT, "mask, indices and lut do not fit");
+    int64_t entries = lut->dims[lut->rank - 2], vec = lut->dims[lut->rank - 1];
+    memcpy(dims, mask->dims, sizeof dims);
+    if (vec > 1) {
+        SM_TRY(ref_axis(c, "vector_axis", mask->rank, &axis));
+        dims[axis] *= vec;
+    }
+    if (vec < 1 || __builtin_mul_overflow(ids->n, vec, &n))
+        return SM_FAIL(c->err, SM_BADINPUT, "vectors of %" PRId64, vec);
+    /* Where in indices each set element of the mask has its index, and the widened mask. */
+    SM_TRY(ref_result(c, 0, mask->dtype, mask->rank, dims));
+    SM_TRY(ref_result(c, 1, t, 1, &n));
+    ref_val *wide = ref_out(c, 0), *y = ref_out(c, 1);
+    int64_t inner = vec > 1 ? ref_extent(mask, axis + 1, mask->rank) : 1;
+    int64_t *place = sm_alloc_n((size_t)mask->n + 1, sizeof *place);
+    if (place == NULL)
+        return SM_NOMEM(c->err);
+    for (int64_t i = 0; i < mask->n; i++) {
+        place[i] = mask->i[i] != 0 ? used++ : -1;
+        for (int64_t k = 0; k < vec; k++)
+            wide->i[i / inner * vec * inner + k * inner + i % inner] = mask->i[i];
+    }
+    sm_status st = used == ids->n ? SM_OK : too_many(c, ids->n);
+    used = 0;
+    for (int64_t e = 0; st == SM_OK && e < wide->n; e++) {
+        int64_t i = e / (vec * inner) * inner + e % inner, k = e / inner % vec;
+        if (place[i] < 0)
+            continue;
+        int64_t code = ids->i[place[i]];
+        if (code < 0 || code >= entries) {
+            st = SM_FAIL(c->err, SM_BADINPUT, "index %" PRId64 " outside a table of %" PRId64, code, entries);
+            break;
+        }
+        int64_t from = block_of(mask, i, stride, extent) + code * vec + k;
+        if (ref_is_float(y))
+            y->f[used++] = lut->f[from];
+        else
+            y->i[used++] = lut->i[from];
+    }
+    sm_free(place);
+    if (st == SM_OK && ref_is_float(y))
+        round_declared(y);
+    return st;
+}

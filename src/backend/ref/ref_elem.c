@@ -17,8 +17,12 @@ typedef struct params {
 } params;
 typedef struct unary_fn {
     float (*f)(float x, const params *p);
-    int64_t (*i)(int64_t x); /* NULL: not for integers */
+    int64_t (*i)(int64_t x, const params *p); /* NULL: not for integers */
 } unary_fn;
+
+static float sigmoid_hard(float x) {
+    return x < 0 ? 0 : x > 1 ? 1 : x;
+}
 
 #define UNARY(name, expr)                                                                                              \
     static float name(float x, const params *p) {                                                                      \
@@ -30,28 +34,41 @@ UNARY(abs_f, fabsf(x))
 UNARY(acos_f, acos(D))
 UNARY(asin_f, asin(D))
 UNARY(atan_f, atan(D))
+UNARY(atanh_f, atanh(D))
 UNARY(ceil_f, ceilf(x))
+UNARY(clamped_relu_f, fminf(x >= 0 ? x : x * p->a, p->b))
 UNARY(clip_f, x<p->a ? p->a : x> p->b ? p->b : x)
 UNARY(cos_f, cos(D))
+UNARY(cosh_f, cosh(D))
+UNARY(elu_f, x >= 0 ? D : (double)p->a * expm1(D))
 UNARY(erf_f, erf(D))
 UNARY(exp_f, exp(D))
 UNARY(exp2_f, exp2(D))
 UNARY(floor_f, floorf(x))
 UNARY(inverse_f, 1.0f / (x + p->a))
 UNARY(leaky_relu_f, x >= 0 ? x : x * p->a)
+UNARY(linear_f, x * p->a + p->b)
 UNARY(log_f, log((double)(x + p->a)))
 UNARY(logical_not_f, x == 0)
 UNARY(relu_f, x < 0 ? 0 : x)
+UNARY(relu6_f, x<0 ? 0 : x> 6 ? 6 : x)
 UNARY(round_f, rintf(x))
 UNARY(rsqrt_f, 1.0 / sqrt((double)(x + p->a)))
+UNARY(scaled_tanh_f, (double)p->a *tanh((double)p->b *D))
 UNARY(sigmoid_f, 1.0 / (1.0 + exp(-D)))
+UNARY(sigmoid_hard_f, sigmoid_hard(x * p->a + p->b))
 UNARY(sign_f, (x > 0) - (x < 0))
 UNARY(silu_f, ref_silu(x))
 UNARY(sin_f, sin(D))
+UNARY(sinh_f, sinh(D))
 UNARY(softplus_f, x > 0 ? D + log1p(exp(-D)) : log1p(exp(D)))
+UNARY(softsign_f, D / (1 + fabs(D)))
 UNARY(sqrt_f, sqrtf(x))
 UNARY(square_f, x *x)
+UNARY(tan_f, tan(D))
 UNARY(tanh_f, tanh(D))
+UNARY(threshold_f, x < p->a ? p->a : x)
+UNARY(thresholded_relu_f, x < p->a ? 0 : x)
 #undef D
 
 float ref_silu(float x) {
@@ -67,56 +84,76 @@ float ref_gelu_tanh(float x) {
     return (float)(0.5 * d * (1.0 + tanh(sqrt(2.0 / 3.14159265358979323846) * (d + 0.044715 * d * d * d))));
 }
 
+/* Truncated, within what an int64 holds. */
+static int64_t whole(float x) {
+    return isnan(x) ? 0 : x >= 9e18f ? INT64_MAX : x <= -9e18f ? INT64_MIN : (int64_t)x;
+}
+
 static float gelu_sigmoid(float x) {
     return (float)((double)x / (1.0 + exp(-1.702 * (double)x)));
 }
 
-static int64_t abs_i(int64_t x) {
-    return x < 0 ? (int64_t)(0 - (uint64_t)x) : x;
+/* 2^x, 0 below 1; what is too large wraps. */
+static int64_t exp2_whole(int64_t x) {
+    return x < 0 || x > 63 ? 0 : (int64_t)(UINT64_C(1) << x);
 }
-static int64_t same_i(int64_t x) {
-    return x;
-}
-static int64_t not_i(int64_t x) {
-    return x == 0;
-}
-static int64_t relu_i(int64_t x) {
-    return x < 0 ? 0 : x;
-}
-static int64_t sign_i(int64_t x) {
-    return (x > 0) - (x < 0);
-}
-static int64_t square_i(int64_t x) {
-    return (int64_t)((uint64_t)x * (uint64_t)x);
-}
+
+#define UNARY_INT(name, expr)                                                                                          \
+    static int64_t name(int64_t x, const params *p) {                                                                  \
+        (void)p;                                                                                                       \
+        return (expr);                                                                                                 \
+    }
+UNARY_INT(abs_i, x < 0 ? (int64_t)(0 - (uint64_t)x) : x)
+UNARY_INT(clip_i, (double)x<(double)p->a ? whole(p->a) : (double)x>(double) p->b ? whole(p->b) : x)
+UNARY_INT(exp2_i, exp2_whole(x))
+UNARY_INT(not_i, x == 0)
+UNARY_INT(relu_i, x < 0 ? 0 : x)
+UNARY_INT(relu6_i, x<0 ? 0 : x> 6 ? 6 : x)
+UNARY_INT(same_i, x)
+UNARY_INT(sign_i, (x > 0) - (x < 0))
+UNARY_INT(square_i, (int64_t)((uint64_t)x *(uint64_t)x))
+UNARY_INT(threshold_i, (double)x < (double)p->a ? whole(p->a) : x)
 
 static const unary_fn unary[SM_OP_COUNT_] = {
     [SM_OP_ABS] = {abs_f, abs_i},
     [SM_OP_ACOS] = {acos_f, NULL},
     [SM_OP_ASIN] = {asin_f, NULL},
     [SM_OP_ATAN] = {atan_f, NULL},
+    [SM_OP_ATANH] = {atanh_f, NULL},
     [SM_OP_CEIL] = {ceil_f, same_i},
-    [SM_OP_CLIP] = {clip_f, NULL},
+    [SM_OP_CLAMPED_RELU] = {clamped_relu_f, NULL},
+    [SM_OP_CLIP] = {clip_f, clip_i},
     [SM_OP_COS] = {cos_f, NULL},
+    [SM_OP_COSH] = {cosh_f, NULL},
+    [SM_OP_ELU] = {elu_f, NULL},
     [SM_OP_ERF] = {erf_f, NULL},
     [SM_OP_EXP] = {exp_f, NULL},
-    [SM_OP_EXP2] = {exp2_f, NULL},
+    [SM_OP_EXP2] = {exp2_f, exp2_i},
     [SM_OP_FLOOR] = {floor_f, same_i},
     [SM_OP_INVERSE] = {inverse_f, NULL},
     [SM_OP_LEAKY_RELU] = {leaky_relu_f, NULL},
+    [SM_OP_LINEAR_ACTIVATION] = {linear_f, NULL},
     [SM_OP_LOG] = {log_f, NULL},
     [SM_OP_LOGICAL_NOT] = {logical_not_f, not_i},
     [SM_OP_RELU] = {relu_f, relu_i},
+    [SM_OP_RELU6] = {relu6_f, relu6_i},
     [SM_OP_ROUND] = {round_f, same_i},
     [SM_OP_RSQRT] = {rsqrt_f, NULL},
+    [SM_OP_SCALED_TANH] = {scaled_tanh_f, NULL},
     [SM_OP_SIGMOID] = {sigmoid_f, NULL},
+    [SM_OP_SIGMOID_HARD] = {sigmoid_hard_f, NULL},
     [SM_OP_SIGN] = {sign_f, sign_i},
     [SM_OP_SILU] = {silu_f, NULL},
     [SM_OP_SIN] = {sin_f, NULL},
+    [SM_OP_SINH] = {sinh_f, NULL},
     [SM_OP_SOFTPLUS] = {softplus_f, NULL},
+    [SM_OP_SOFTSIGN] = {softsign_f, NULL},
     [SM_OP_SQRT] = {sqrt_f, NULL},
     [SM_OP_SQUARE] = {square_f, square_i},
+    [SM_OP_TAN] = {tan_f, NULL},
     [SM_OP_TANH] = {tanh_f, NULL},
+    [SM_OP_THRESHOLD] = {threshold_f, threshold_i},
+    [SM_OP_THRESHOLDED_RELU] = {thresholded_relu_f, NULL},
 };
 
 sm_status ref_unary(ref_call *c) {
@@ -138,7 +175,7 @@ sm_status ref_unary(ref_call *c) {
             y->f[i] = unary[op].f(x->f[i], &p);
     else
         for (int64_t i = 0; i < x->n; i++)
-            y->i[i] = ref_wrap(y->dtype, unary[op].i(x->i[i]));
+            y->i[i] = ref_wrap(y->dtype, unary[op].i(x->i[i], &p));
     return SM_OK;
 }
 
@@ -159,6 +196,27 @@ sm_status ref_gelu_op(ref_call *c) {
     SM_TRY(ref_result_like(c, 0, x));
     for (int64_t i = 0; i < x->n; i++)
         ref_out(c, 0)->f[i] = f(x->f[i]);
+    return SM_OK;
+}
+
+/* prelu, softplus_parametric: parameters by index of axis 1. */
+sm_status ref_channels(ref_call *c) {
+    const ref_val *x = ref_in(c, "x"), *alpha = ref_in(c, "alpha");
+    const ref_val *beta = c->node->op == SM_OP_PRELU ? alpha : ref_in(c, "beta");
+    if (x->rank < 2 || !ref_is_float(x) || !ref_is_float(alpha) || !ref_is_float(beta) || alpha->n != x->dims[1] ||
+        beta->n != x->dims[1])
+        return SM_FAIL(c->err, SM_BADINPUT, "wanted floats [n, channels, ...] and a parameter for each channel");
+    SM_TRY(ref_result_like(c, 0, x));
+    float *y = ref_out(c, 0)->f;
+    int64_t inner = ref_extent(x, 2, x->rank);
+    for (int64_t i = 0; i < x->n; i++) {
+        int64_t k = i / inner % x->dims[1];
+        float v = x->f[i];
+        if (c->node->op == SM_OP_PRELU)
+            y[i] = v >= 0 ? v : v * alpha->f[k];
+        else
+            y[i] = alpha->f[k] * softplus_f(v * beta->f[k], NULL);
+    }
     return SM_OK;
 }
 

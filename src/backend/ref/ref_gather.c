@@ -246,6 +246,32 @@ sm_status ref_scatter(ref_call *c) {
     return SM_OK;
 }
 
+/* updates and indices of one shape; it is data's but for the axis. */
+sm_status ref_scatter_along_axis(ref_call *c) {
+    const ref_val *data = ref_in(c, "data"), *indices = ref_in(c, "indices"), *u = ref_in(c, "updates");
+    int axis;
+    put mode;
+    int64_t s[SM_MAX_RANK];
+    SM_TRY(ref_axis(c, "axis", data->rank, &axis));
+    bool fits = data->rank == indices->rank;
+    for (int i = 0; fits && i < data->rank; i++)
+        fits = i == axis || data->dims[i] == indices->dims[i];
+    if (!fits)
+        return SM_FAIL(c->err, SM_BADINPUT, "data and indices do not fit");
+    SM_TRY(scatter_start(c, data, u, indices->n, &mode));
+    ref_strides(data->rank, data->dims, s);
+    for (int64_t e = 0; e < indices->n; e++) {
+        int64_t rest = e, to = 0, k;
+        SM_TRY(index_of(c, indices, e, data->dims[axis], &k));
+        for (int i = data->rank - 1; i >= 0; i--) {
+            to += (i == axis ? k : rest % indices->dims[i]) * s[i];
+            rest /= indices->dims[i];
+        }
+        put_run(mode, ref_out(c, 0), to, u, e, 1);
+    }
+    return SM_OK;
+}
+
 sm_status ref_scatter_nd(ref_call *c) {
     const ref_val *data = ref_in(c, "data"), *indices = ref_in(c, "indices"), *u = ref_in(c, "updates");
     int64_t depth = indices->rank > 0 ? indices->dims[indices->rank - 1] : -1, at;

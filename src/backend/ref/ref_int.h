@@ -8,6 +8,9 @@
  * A kernel computes one node: it reads c->in (one per slot, NULL when absent) and c->list and makes c->out.  Constants
  * arrive decoded, except in the slots that the op's row in ref_ops.c calls lazy: those are read by rows (ref_weight).
  *
+ * A list is an array of its elements along a first axis; while extents of its elements are not known yet (nothing was
+ * written) they are 0.
+ *
  * Shapes are computed from the values at hand; declared shapes are not trusted.  Kernels check what a wrong program
  * could break: axes, indices, extents.
  */
@@ -115,6 +118,7 @@ struct sm_exe {
     ref_val *cst;        /* by value id: constants kept decoded */
     sm_tensor **recoded; /* by value id: constants whose wanted encoding is not the stored one; made on first use */
     uint64_t cst_bytes, kv_bytes;
+    uint64_t n_draws; /* of random ops without a seed */
     ref_kv *kv;
     int n_kv;
     /* of the run going on: */
@@ -236,6 +240,7 @@ sm_status ref_resize_taps(ref_call *c, int64_t in, int64_t out, ref_tap *taps);
 sm_status ref_unary(ref_call *c);
 sm_status ref_identity(ref_call *c);
 sm_status ref_gelu_op(ref_call *c);
+sm_status ref_channels(ref_call *c);
 sm_status ref_cast(ref_call *c);
 sm_status ref_binary(ref_call *c);
 sm_status ref_compare(ref_call *c);
@@ -277,12 +282,15 @@ sm_status ref_reshape(ref_call *c);
 sm_status ref_transpose(ref_call *c);
 sm_status ref_expand_dims(ref_call *c);
 sm_status ref_squeeze(ref_call *c);
+sm_status ref_flatten2d(ref_call *c);
+sm_status ref_reshape_like(ref_call *c);
 sm_status ref_concat(ref_call *c);
 sm_status ref_stack(ref_call *c);
 sm_status ref_split(ref_call *c);
 sm_status ref_tile(ref_call *c);
 sm_status ref_shape(ref_call *c);
 sm_status ref_reverse(ref_call *c);
+sm_status ref_reverse_sequence(ref_call *c);
 sm_status ref_pad(ref_call *c);
 /* ref_slice.c */
 sm_status ref_slice_by_index(ref_call *c);
@@ -294,6 +302,7 @@ sm_status ref_gather_along_axis(ref_call *c);
 sm_status ref_gather_nd(ref_call *c);
 sm_status ref_scatter(ref_call *c);
 sm_status ref_scatter_nd(ref_call *c);
+sm_status ref_scatter_along_axis(ref_call *c);
 /* ref_make.c */
 sm_status ref_fill(ref_call *c);
 sm_status ref_fill_like(ref_call *c);
@@ -302,6 +311,19 @@ sm_status ref_band_part(ref_call *c);
 sm_status ref_one_hot(ref_call *c);
 sm_status ref_topk(ref_call *c);
 sm_status ref_argsort(ref_call *c);
+sm_status ref_non_zero(ref_call *c);
+/* ref_random.c */
+sm_status ref_random(ref_call *c);
+sm_status ref_random_categorical(ref_call *c);
+/* ref_rnn.c */
+sm_status ref_recurrent(ref_call *c);
+/* ref_list.c */
+sm_status ref_make_list(ref_call *c);
+sm_status ref_list_length(ref_call *c);
+sm_status ref_list_read(ref_call *c);
+sm_status ref_list_write(ref_call *c);
+sm_status ref_list_gather(ref_call *c);
+sm_status ref_list_scatter(ref_call *c);
 /* ref_flow.c */
 sm_status ref_read_state(ref_call *c);
 sm_status ref_write_state(ref_call *c);
@@ -313,6 +335,11 @@ sm_status ref_cx_lut(ref_call *c);
 sm_status ref_cx_affine(ref_call *c);
 sm_status ref_cx_cast(ref_call *c);
 sm_status ref_cx_sparse(ref_call *c);
+sm_status ref_cx_lut_sparse(ref_call *c);
+sm_status ref_cx_blockwise_sparse(ref_call *c);
+/* ref_quant.c */
+sm_status ref_quantize(ref_call *c);
+sm_status ref_dequantize(ref_call *c);
 /* ref_rows.c */
 sm_status ref_embed(ref_call *c);
 sm_status ref_rms_norm(ref_call *c);

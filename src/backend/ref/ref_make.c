@@ -100,6 +100,26 @@ sm_status ref_one_hot(ref_call *c) {
     return SM_OK;
 }
 
+/* Index vectors of the elements that are not 0, in their order. */
+sm_status ref_non_zero(ref_call *c) {
+    const ref_val *x = ref_in(c, "x");
+    int64_t n = 0, at = 0;
+    for (int64_t i = 0; i < x->n; i++)
+        n += ref_elem(x, i) != 0;
+    SM_TRY(ref_result(c, 0, SM_INT32, 2, (int64_t[]){n, x->rank}));
+    for (int64_t i = 0; i < x->n; i++) {
+        if (ref_elem(x, i) == 0)
+            continue;
+        int64_t rest = i;
+        for (int a = x->rank - 1; a >= 0; a--) {
+            ref_out(c, 0)->i[at + a] = rest % x->dims[a];
+            rest /= x->dims[a];
+        }
+        at += x->rank;
+    }
+    return SM_OK;
+}
+
 /* ---- orders ---- */
 
 typedef struct item {

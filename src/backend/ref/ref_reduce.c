@@ -11,16 +11,32 @@
 
 /* One result's running value: f64 for floats, wrapped at the end for integers. */
 typedef struct acc {
-    double f;
+    double f, max; /* max: of reduce_log_sum_exp, whose f is relative to it */
     int64_t i;
     bool any;
 } acc;
+
+static void acc_exp(acc *a, double x) {
+    double max = !a->any || x > a->max || isnan(x) ? x : a->max;
+    if (isinf(max) || isnan(max))
+        a->f = max == -INFINITY ? 0 : 1;
+    else
+        a->f = (a->any ? a->f * exp(a->max - max) : 0) + exp(x - max);
+    a->max = max;
+}
 
 static void acc_float(sm_op op, acc *a, double x) {
     switch (op) {
     case SM_OP_REDUCE_SUM:
     case SM_OP_REDUCE_MEAN:
+    case SM_OP_REDUCE_LOG_SUM:
         a->f += x;
+        break;
+    case SM_OP_REDUCE_L1_NORM:
+        a->f += fabs(x);
+        break;
+    case SM_OP_REDUCE_LOG_SUM_EXP:
+        acc_exp(a, x);
         break;
     case SM_OP_REDUCE_SUM_SQUARE:
     case SM_OP_REDUCE_L2_NORM:
@@ -43,11 +59,18 @@ static void acc_int(sm_op op, acc *a, int64_t x) {
     switch (op) {
     case SM_OP_REDUCE_SUM:
     case SM_OP_REDUCE_MEAN:
+    case SM_OP_REDUCE_LOG_SUM:
         a->i = (int64_t)(u + (uint64_t)x);
         break;
     case SM_OP_REDUCE_SUM_SQUARE:
     case SM_OP_REDUCE_L2_NORM:
         a->i = (int64_t)(u + (uint64_t)x * (uint64_t)x);
+        break;
+    case SM_OP_REDUCE_L1_NORM:
+        a->i = (int64_t)(u + (x < 0 ? 0 - (uint64_t)x : (uint64_t)x));
+        break;
+    case SM_OP_REDUCE_LOG_SUM_EXP:
+        acc_exp(a, (double)x);
         break;
     case SM_OP_REDUCE_PROD:
         a->i = a->any ? (int64_t)(u * (uint64_t)x) : x;
@@ -59,6 +82,11 @@ static void acc_int(sm_op op, acc *a, int64_t x) {
         a->i = !a->any || x < a->i ? x : a->i;
     }
     a->any = true;
+}
+
+/* Truncated; what int32 does not hold becomes its end. */
+static int64_t to_whole(double x) {
+    return isnan(x) ? 0 : x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int64_t)x;
 }
 
 static void acc_result(sm_op op, const acc *a, int64_t n, ref_val *y, int64_t at) {
@@ -73,6 +101,14 @@ static void acc_result(sm_op op, const acc *a, int64_t n, ref_val *y, int64_t at
     if (op == SM_OP_REDUCE_L2_NORM) {
         f = sqrt(f);
         i = (int64_t)sqrt((double)i);
+    }
+    if (op == SM_OP_REDUCE_LOG_SUM) {
+        f = log(f);
+        i = to_whole(log((double)i));
+    }
+    if (op == SM_OP_REDUCE_LOG_SUM_EXP) {
+        f = a->any && isfinite(a->max) ? a->max + log(f) : a->any ? a->max : -INFINITY;
+        i = to_whole(f);
     }
     if (ref_is_float(y))
         y->f[at] = (float)f;
@@ -149,11 +185,16 @@ sm_status ref_argreduce(ref_call *c) {
     lines l;
     int axis, rank = 0;
     int64_t dims[SM_MAX_RANK];
+    sm_sv name = {0};
+    sm_arg_str(c->node, "output_dtype", &name);
+    sm_dtype t = sm_dtype_of_name(name);
+    if (t == SM_NONE || sm_dtype_kind(t) == 'f' || sm_dtype_kind(t) == 's')
+        return SM_FAIL(c->err, SM_UNSUPPORTED, "indices of dtype %s", sm_quote(name.p, name.n));
     SM_TRY(lines_of(c, x, &l, &axis));
     for (int i = 0; i < x->rank; i++)
         if (i != axis || ref_bool(c, "keep_dims"))
             dims[rank++] = i == axis ? 1 : x->dims[i];
-    SM_TRY(ref_result(c, 0, SM_INT32, rank, dims));
+    SM_TRY(ref_result(c, 0, t, rank, dims));
     if (l.n == 0 && ref_out(c, 0)->n > 0)
         return SM_FAIL(c->err, SM_BADINPUT, "nothing to reduce");
     for (int64_t k = 0; k < l.outer * l.stride; k++) {
@@ -162,7 +203,7 @@ sm_status ref_argreduce(ref_call *c) {
             double v = ref_elem(x, at + i * l.stride), b = ref_elem(x, at + best * l.stride);
             best = (largest ? v > b : v < b) ? i : best; /* the first of equals */
         }
-        ref_out(c, 0)->i[k] = best;
+        ref_out(c, 0)->i[k] = ref_wrap(t, best);
     }
     return SM_OK;
 }

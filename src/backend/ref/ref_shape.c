@@ -72,6 +72,38 @@ sm_status ref_squeeze(ref_call *c) {
     return reshaped(c, x, rank, dims);
 }
 
+sm_status ref_flatten2d(ref_call *c) {
+    const ref_val *x = ref_in(c, "x");
+    int64_t axis = ref_int(c, "axis");
+    if (axis < -x->rank || axis > x->rank)
+        return SM_FAIL(c->err, SM_BADINPUT, "axis %" PRId64 " outside rank %d", axis, x->rank);
+    int cut = (int)(axis < 0 ? axis + x->rank : axis);
+    return reshaped(c, x, 2, (int64_t[]){ref_extent(x, 0, cut), ref_extent(x, cut, x->rank)});
+}
+
+/* Integer element 0 of value i of a list. */
+static int64_t listed(const ref_call *c, int i) {
+    const ref_val *v = c->list[i];
+    return v == NULL || v->n < 1 ? 0 : (int64_t)ref_elem(v, 0);
+}
+
+sm_status ref_reshape_like(ref_call *c) {
+    int64_t dims[SM_MAX_RANK];
+    int n = c->n_list / 4, r = 0;
+    for (int i = 0; i < n; i++) {
+        const ref_val *ref = c->list[i];
+        int64_t rank = ref->rank, b = listed(c, n + i), e = listed(c, 2 * n + i);
+        b = b < 0 ? SM_MAX(b + rank, 0) : SM_MIN(b, rank);
+        e = listed(c, 3 * n + i) != 0 ? rank : e < 0 ? e + rank : SM_MIN(e, rank);
+        for (; b < e; b++) {
+            if (r == SM_MAX_RANK)
+                return SM_FAIL(c->err, SM_UNSUPPORTED, "result of more than %d axes", SM_MAX_RANK);
+            dims[r++] = ref->dims[b];
+        }
+    }
+    return reshaped(c, ref_in(c, "x"), r, dims);
+}
+
 sm_status ref_shape(ref_call *c) {
     const ref_val *x = ref_in(c, "x");
     SM_TRY(ref_result(c, 0, SM_INT32, 1, (int64_t[]){x->rank}));
@@ -254,6 +286,28 @@ sm_status ref_reverse(ref_call *c) {
     }
     if (x->n > 0)
         ref_move(x->rank, x->dims, ref_elem_size(x), ref_out(c, 0)->p, 0, to, x->p, off, from);
+    return SM_OK;
+}
+
+sm_status ref_reverse_sequence(ref_call *c) {
+    const ref_val *x = ref_in(c, "x"), *len = ref_in(c, "lengths");
+    int seq, batch;
+    int64_t s[SM_MAX_RANK];
+    SM_TRY(ref_axis(c, "seq_axis", x->rank, &seq));
+    SM_TRY(ref_axis(c, "batch_axis", x->rank, &batch));
+    if (ref_is_float(len) || len->n != x->dims[batch])
+        return SM_FAIL(c->err, SM_BADINPUT, "wanted a length for each of %" PRId64 " along batch_axis", x->dims[batch]);
+    for (int64_t i = 0; i < len->n; i++)
+        if (len->i[i] < 0 || len->i[i] > x->dims[seq])
+            return SM_FAIL(c->err, SM_BADINPUT, "length %" PRId64 " of an axis of %" PRId64, len->i[i], x->dims[seq]);
+    SM_TRY(ref_result_like(c, 0, x));
+    ref_strides(x->rank, x->dims, s);
+    size_t size = ref_elem_size(x);
+    for (int64_t e = 0; e < x->n; e++) {
+        int64_t at = e / s[seq] % x->dims[seq], n = len->i[e / s[batch] % x->dims[batch]];
+        int64_t from = at < n ? e + (n - 1 - 2 * at) * s[seq] : e;
+        memcpy((char *)ref_out(c, 0)->p + (size_t)e * size, (const char *)x->p + (size_t)from * size, size);
+    }
     return SM_OK;
 }
 
