@@ -210,7 +210,8 @@ def differs(got, want, tol):
     finite = np.isfinite(w)
     scale = np.max(np.abs(w[finite]), initial=0.0)
     limit = (tol if want.dtype != np.float16 else max(tol, 1.5e-3)) * (np.abs(np.where(finite, w, 0)) + scale) + 1e-30
-    same = (g == w) | (np.isnan(g) & np.isnan(w)) | (np.abs(g - w) <= limit)
+    with np.errstate(invalid="ignore"):
+        same = (g == w) | (np.isnan(g) & np.isnan(w)) | (np.abs(g - w) <= limit)
     if same.all():
         return ""
     at = int(np.argmin(same.ravel()))
