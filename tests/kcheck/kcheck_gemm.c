@@ -84,6 +84,27 @@ static sm_qw random_qw(kc *k, sm_qw_kind kind, bool is_signed, bool sub16, bool 
     return w;
 }
 
+/* Weights with tables: random entries, some at their ends. */
+static sm_qw random_lut(kc *k, sm_qw_kind kind, int n, int cols) {
+    sm_qw w = {.n = n, .k = cols, .nb = sm_qrow_blocks(cols), .kind = kind, .lut = true};
+    w.code_bytes = kind == SM_QW8 ? 512 : 256 + 64 * (int)kind;
+    w.entry_bytes = kind == SM_QW4 ? 128 : 512;
+    w.tile_bytes = (sm_qw_mul_at(&w) + 127) / 64 * 64;
+    w.data = kc_buf(k, w.tile_bytes * (size_t)sm_tiles(n), 0);
+    for (int t = 0; t < sm_tiles(n); t++) {
+        uint8_t *p = w.data + (size_t)t * w.tile_bytes;
+        for (size_t i = 0; i < sm_qw_mul_at(&w); i++)
+            p[i] = (uint8_t)kc_bits(k);
+        for (int i = 0; t % 3 == 2 && i < w.entry_bytes; i++)
+            p[w.nb * w.code_bytes + i] = t % 2 ? 0 : 255;
+        for (int i = 0; i < SM_TILE; i++) {
+            float mul = ldexpf(1.0f, kc_below(k, 8) - 4);
+            memcpy(p + sm_qw_mul_at(&w) + 4 * i, &mul, 4);
+        }
+    }
+    return w;
+}
+
 static uint8_t *random_qrows(kc *k, int cols, int rows, size_t ld) {
     uint8_t *x = kc_buf(k, ld * (size_t)rows, 0);
     for (int r = 0; r < rows; r++) {
@@ -102,21 +123,30 @@ static bool check_qgemm_shape(kc *k, const sm_qw *w, int rows, kc_err *err) {
     uint8_t *x = random_qrows(k, w->k, rows, ldx);
     float *want = kc_buf(k, size * 4, 0), *got = kc_buf(k, size * 4, 4), *one = kc_buf(k, (size_t)w->n * 4, 8);
     int tiles = sm_tiles(w->n);
-    k->c.qgemm[w->kind](w, 0, tiles, x, ldx, rows, want, ldo);
-    k->now.qgemm[w->kind](w, 0, tiles / 2, x, ldx, rows, got, ldo);
-    k->now.qgemm[w->kind](w, tiles / 2, tiles, x, ldx, rows, got + tiles / 2 * SM_TILE, ldo);
+    sm_qgemm_for(&k->c, w)(w, 0, tiles, x, ldx, rows, want, ldo);
+    sm_qgemm_for(&k->now, w)(w, 0, tiles / 2, x, ldx, rows, got, ldo);
+    sm_qgemm_for(&k->now, w)(w, tiles / 2, tiles, x, ldx, rows, got + tiles / 2 * SM_TILE, ldo);
     bool ok = true;
     for (int r = 0; r < rows; r++) {
         kc_err_add(err, want + (size_t)r * ldo, got + (size_t)r * ldo, (size_t)w->n);
         for (int i = w->n; i < (int)ldo; i++) /* between rows nothing is written */
             ok = memcmp(&got[(size_t)r * ldo + (size_t)i], "\xA5\xA5\xA5\xA5", 4) == 0 && ok;
-        k->now.qgemm[w->kind](w, 0, tiles, x + (size_t)r * ldx, ldx, 1, one, ldo);
+        sm_qgemm_for(&k->now, w)(w, 0, tiles, x + (size_t)r * ldx, ldx, 1, one, ldo);
         ok = memcmp(one, got + (size_t)r * ldo, (size_t)w->n * 4) == 0 && ok;
     }
     return ok;
 }
 
-static void check_qgemm(kc *k, sm_qw_kind kind, bool sub16, bool has_min) {
+enum { FORM_MIN = 1, FORM_SUB16 = 2, FORM_LUT = 4 };
+
+static sm_qw random_form(kc *k, sm_qw_kind kind, bool is_signed, int form, int n, int cols) {
+    return form == FORM_LUT ? random_lut(k, kind, n, cols)
+                            : random_qw(k, kind, is_signed, form & FORM_SUB16, form & FORM_MIN, n, cols);
+}
+
+static const char *const form_names[] = {"", " min", " sub16", " sub16 min", " table"};
+
+static void check_qgemm(kc *k, sm_qw_kind kind, int form) {
     bool ok = true;
     kc_err err = {0};
     for (int i = 0; i < LEN(ks); i++)
@@ -125,13 +155,13 @@ static void check_qgemm(kc *k, sm_qw_kind kind, bool sub16, bool has_min) {
             for (int r = 0; r < LEN(row_counts); r++) {
                 if (heavy && r != (i + j) % LEN(row_counts))
                     continue;
-                sm_qw w = random_qw(k, kind, (i + j) % 2, sub16, has_min, ns[j], ks[i]);
+                sm_qw w = random_form(k, kind, (i + j) % 2, form, ns[j], ks[i]);
                 ok = check_qgemm_shape(k, &w, row_counts[r], &err) && ok;
                 ok = kc_reset(k) && ok;
             }
         }
-    kc_result(k, ok && kc_nmse(&err) < 1e-12, "qgemm %s%s%s %s: k 7..2048, n 1..100, rows 1..33, nmse %.1e",
-              qnames[kind], sub16 ? " sub16" : "", has_min ? " min" : "", k->isa, kc_nmse(&err));
+    kc_result(k, ok && kc_nmse(&err) < 1e-12, "qgemm %s%s %s: k 7..2048, n 1..100, rows 1..33, nmse %.1e",
+              qnames[kind], form_names[form], k->isa, kc_nmse(&err));
 }
 
 typedef struct gemm_call {
@@ -146,7 +176,7 @@ typedef struct gemm_call {
 
 static void call_qgemm(void *ctx) {
     gemm_call *c = ctx;
-    c->t->qgemm[c->q->kind](c->q, 0, sm_tiles(c->q->n), c->x, c->ldx, c->rows, c->out, (size_t)c->q->n);
+    sm_qgemm_for(c->t, c->q)(c->q, 0, sm_tiles(c->q->n), c->x, c->ldx, c->rows, c->out, (size_t)c->q->n);
 }
 
 static void call_dgemm(void *ctx) {
@@ -154,13 +184,12 @@ static void call_dgemm(void *ctx) {
     c->t->dgemm[c->d->kind](c->d, 0, sm_tiles(c->d->n), c->x, c->ldx, c->rows, c->out, (size_t)c->d->n);
 }
 
-static void bench_qgemm(kc *k, sm_qw_kind kind, bool sub16, bool has_min, int n, int cols, int rows) {
+static void bench_qgemm(kc *k, sm_qw_kind kind, int form, int n, int cols, int rows) {
     char name[64];
-    snprintf(name, sizeof name, "qgemm %s%s%s n%d k%d rows%d", qnames[kind], sub16 ? " sub16" : "",
-             has_min ? " min" : "", n, cols, rows);
+    snprintf(name, sizeof name, "qgemm %s%s n%d k%d rows%d", qnames[kind], form_names[form], n, cols, rows);
     if (!kc_wanted(k, name))
         return;
-    sm_qw w = random_qw(k, kind, !has_min, sub16, has_min, n, cols);
+    sm_qw w = random_form(k, kind, !(form & FORM_MIN), form, n, cols);
     size_t ldx = sm_qrow_bytes(cols);
     gemm_call c = {
         &k->now, &w, NULL, random_qrows(k, cols, rows, ldx), ldx, rows, kc_buf(k, (size_t)n * (size_t)rows * 4, 0)};
@@ -259,10 +288,18 @@ static void bench_all(kc *k) {
         if (k->now.qgemm[i] == k->before.qgemm[i])
             continue;
         for (int form = 0; form < 4; form++)
-            bench_qgemm(k, (sm_qw_kind)i, form & 2, form & 1, 1536, 576, 1);
-        bench_qgemm(k, (sm_qw_kind)i, false, false, 1536, 576, 64);
-        bench_qgemm(k, (sm_qw_kind)i, false, true, 576, 1536, 64);
-        bench_qgemm(k, (sm_qw_kind)i, false, false, 49152, 576, 1); /* from memory, not from a cache */
+            bench_qgemm(k, (sm_qw_kind)i, form, 1536, 576, 1);
+        bench_qgemm(k, (sm_qw_kind)i, 0, 1536, 576, 64);
+        bench_qgemm(k, (sm_qw_kind)i, FORM_MIN, 576, 1536, 64);
+        bench_qgemm(k, (sm_qw_kind)i, 0, 49152, 576, 1); /* from memory, not from a cache */
+        if (k->now.qgemm_lut[i] == k->before.qgemm_lut[i])
+            continue;
+        bench_qgemm(k, (sm_qw_kind)i, FORM_LUT, 1536, 576, 1);
+        bench_qgemm(k, (sm_qw_kind)i, FORM_LUT, 1536, 576, 2);
+        bench_qgemm(k, (sm_qw_kind)i, FORM_LUT, 1536, 576, 64);
+        bench_qgemm(k, (sm_qw_kind)i, FORM_LUT, 49152, 576, 1);
+        bench_qgemm(k, (sm_qw_kind)i, FORM_LUT, 49152, 576, 2);
+        bench_qgemm(k, (sm_qw_kind)i, 0, 49152, 576, 2);
     }
     for (int i = 0; i < SM_DW_COUNT; i++) {
         if (k->now.dgemm[i] == k->before.dgemm[i])
@@ -283,7 +320,10 @@ void kc_gemm(kc *k) {
     for (int i = 0; i < SM_QW_COUNT; i++)
         for (int form = 0; form < 4; form++)
             if (k->now.qgemm[i] != k->before.qgemm[i] && kc_wanted(k, "qgemm"))
-                check_qgemm(k, (sm_qw_kind)i, form & 2, form & 1);
+                check_qgemm(k, (sm_qw_kind)i, form);
+    for (int i = 0; i < SM_QW_COUNT; i++)
+        if (k->now.qgemm_lut[i] != k->before.qgemm_lut[i] && kc_wanted(k, "qgemm"))
+            check_qgemm(k, (sm_qw_kind)i, FORM_LUT);
     for (int i = 0; i < SM_DW_COUNT; i++)
         if (k->now.dgemm[i] != k->before.dgemm[i] && kc_wanted(k, "dgemm"))
             check_dgemm(k, (sm_dw_kind)i);

@@ -96,7 +96,7 @@ static double packed_error(kc *k, const sm_tensor *t, sm_packed *p) {
         x[c] = 1.0f;
         if (p->coded) {
             k->c.quantize(x, cols, q);
-            k->c.qgemm[p->u.q.kind](&p->u.q, 0, sm_tiles(n), q, sm_qrow_bytes(cols), 1, y, (size_t)n);
+            sm_qgemm_for(&k->c, &p->u.q)(&p->u.q, 0, sm_tiles(n), q, sm_qrow_bytes(cols), 1, y, (size_t)n);
         } else {
             k->c.dgemm[p->u.d.kind](&p->u.d, 0, sm_tiles(n), x, (size_t)cols, 1, y, (size_t)n);
         }
@@ -155,8 +155,30 @@ void kc_pack(kc *k) {
         sm_encoding e = sm_enc_affine(affine[i].code, SM_FP16, affine[i].off, 2, affine[i].block);
         check_encoding(k, e, SM_FP16, 37, affine[i].cols, 0, affine[i].coded);
     }
-    sm_encoding lut = {.id = SM_ENC_LUT, .code = SM_UINT4, .aux = SM_FP16, .vec = 1, .block = {37, 64}};
-    check_encoding(k, lut, SM_FP16, 37, 64, 0, false);
+    static const struct {
+        sm_dtype code;
+        int rows, cols, group, across;
+        bool coded, scaled;
+    } luts[] = {
+        {SM_UINT4, 37, 64, 37, 64, true, false},  {SM_UINT4, 48, 40, 4, 40, true, false},
+        {SM_UINT4, 48, 96, 12, 96, true, true},   {SM_UINT1, 37, 7, 37, 7, true, false},
+        {SM_UINT2, 40, 33, 8, 33, true, false},   {SM_UINT3, 64, 96, 32, 96, true, true},
+        {SM_UINT6, 37, 64, 37, 64, true, false},  {SM_UINT6, 48, 70, 8, 70, true, true},
+        {SM_UINT8, 37, 64, 37, 64, true, true},   {SM_UINT8, 64, 96, 16, 96, true, false},
+        {SM_UINT8, 48, 64, 8, 64, false, false},  {SM_UINT4, 48, 64, 2, 64, false, false},
+        {SM_UINT4, 48, 64, 48, 32, false, false},
+    };
+    for (size_t i = 0; i < sizeof luts / sizeof *luts; i++) {
+        sm_encoding e = {.id = SM_ENC_LUT, .code = luts[i].code, .aux = SM_FP16, .vec = 1};
+        e.block[0] = luts[i].group;
+        e.block[1] = luts[i].across;
+        if (luts[i].scaled) {
+            e.sc = SM_FP16;
+            e.sc_block[0] = 1;
+            e.sc_block[1] = luts[i].cols;
+        }
+        check_encoding(k, e, luts[i].scaled ? SM_FP32 : SM_FP16, luts[i].rows, luts[i].cols, 0, luts[i].coded);
+    }
     check_encoding(k, sm_enc_dense(SM_FP32), SM_FP32, 37, 50, 0, false);
     check_encoding(k, sm_enc_dense(SM_FP16), SM_FP16, 37, 50, 0, false);
     check_encoding(k, sm_enc_dense(SM_BF16), SM_FP32, 37, 50, 0, false);

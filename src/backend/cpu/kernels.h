@@ -30,6 +30,17 @@
  * `mul` is a power of two per row that brings the row's largest scale or min just below 2^15, so that fp16 keeps 11
  * bits of scales 2^29 smaller: scales that were fp16 in the file stay exact, products of K-quants round once.
  *
+ * TABLE WEIGHTS (sm_qw with lut): codes of 4, 6 or 8 bits as above; entries come in place of scales and mins, once a tile:
+ *
+ *     tile    | codes of block 0 | codes of block 1 | ... | entries | 16 f32 mul |
+ *     weight = mul * (256 (high - 128) + (low - 128)), high and low bytes of the code's entry
+ *     4 bits  64 bytes of high: 16 entries for rows 0-3, 16 for rows 4-7, 8-11, 12-15; then 64 of low
+ *     6 bits  entries 0-15 like that (64 bytes of high), then 16-31, 32-47, 48-63; then low
+ *     8 bits  256 entries of all rows: low and high byte of each side by side
+ *
+ * So a table serves 4, 8, 12.. rows (8 bits: 16, 32..).  An entry is a whole number of at most 32639 times a power of
+ * two: fp16 entries of more than 1/16 of a row's largest are exact, smaller ones are off by at most 2^-15 of that.
+ *
  * A QUANTIZED ROW of k columns, nb = ceil(k / 32) blocks (sm_qrow_*):
  *
  *     | int8[32 nb] codes | f32[nb] scale | int32[nb] minus the sum of a block's codes | int32[2 nb] of each half's |
@@ -58,7 +69,9 @@ typedef struct sm_qw {
     int32_t n, k, nb; /* rows, columns, blocks of a row */
     sm_qw_kind kind;
     bool is_signed, sub16, has_min;
+    bool lut;                       /* codes are indices of entries */
     int32_t code_bytes, meta_bytes; /* of one block: codes; scales and mins */
+    int32_t entry_bytes;            /* of a tile */
     size_t tile_bytes;              /* a multiple of 64 */
     uint8_t *data;                  /* 64-aligned */
 } sm_qw;
@@ -75,6 +88,10 @@ static inline int sm_tiles(int32_t n) {
 }
 static inline int sm_qw_bits(sm_qw_kind k) {
     return k == SM_QW8 ? 8 : 4 + (int)k;
+}
+/* Where the mul of a tile stand. */
+static inline size_t sm_qw_mul_at(const sm_qw *w) {
+    return (size_t)w->nb * (size_t)(w->code_bytes + w->meta_bytes) + (size_t)w->entry_bytes;
 }
 static inline size_t sm_dw_elem(sm_dw_kind k) {
     return k == SM_DW_F32 ? 4 : 2;
@@ -110,6 +127,7 @@ typedef struct sm_kernels {
     /* x[k] -> one quantized row. */
     void (*quantize)(const float *x, int k, uint8_t *row);
     sm_qgemm_fn qgemm[SM_QW_COUNT];
+    sm_qgemm_fn qgemm_lut[SM_QW_COUNT]; /* not of 5 bits */
     sm_dgemm_fn dgemm[SM_DW_COUNT];
 
     /* y = x / sqrt(mean(x^2) + eps) * gamma; gamma may be NULL; y may be x. */
@@ -134,6 +152,10 @@ typedef struct sm_kernels {
     /* o[i * dim + d] = o * corr[i] + sum over j < n of s[i * SM_KV_BLOCK + j] * v[j * dim + d] */
     void (*attn_values)(const float *s, const float *corr, int n_q, const uint16_t *v, int dim, int n, float *o);
 } sm_kernels;
+
+static inline sm_qgemm_fn sm_qgemm_for(const sm_kernels *k, const sm_qw *w) {
+    return w->lut ? k->qgemm_lut[w->kind] : k->qgemm[w->kind];
+}
 
 /* The table up to `cap`; what the machine lacks is left out. */
 void sm_kernels_init(sm_kernels *k, sm_isa cap);

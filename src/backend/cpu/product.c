@@ -33,7 +33,7 @@ static void multiply_coded(const sm_exe *e, const sm_qw *w, int t0, int t1, cons
         for (int r = 0; r < n; r += PAIR_ROWS) {
             int count = SM_MIN(n - r, (int)PAIR_ROWS);
             float *o = out + (size_t)r * ldo + (t - t0) * SM_TILE;
-            e->k.qgemm[w->kind](w, t, end, cpu_row(e, s->in[1], row + r), ldx, 2 * count, pair, ld);
+            sm_qgemm_for(&e->k, w)(w, t, end, cpu_row(e, s->in[1], row + r), ldx, 2 * count, pair, ld);
             for (int i = 0; i < count; i++, o += ldo)
                 e->k.add(pair + 2 * (size_t)i * ld, pair + (2 * (size_t)i + 1) * ld, cols, o);
         }

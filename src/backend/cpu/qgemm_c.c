@@ -5,6 +5,7 @@
  * A block's integer sum is exact; blocks are then added in f32, in the order of the columns:
  *
  *     sum += (float)(codes . row codes) * (scale * row scale);   with mins: sum -= (min * row scale) * (float)nsum
+ *     with tables: sum += (float)(256 (high . row codes) + low . row codes) * row scale
  */
 #include "backend/cpu/kernels.h"
 
@@ -53,16 +54,42 @@ static void tile_row(const sm_qw *w, const uint8_t *tile, const uint8_t *x, floa
         }
 }
 
+/* Entry of a code as the number that mul multiplies. */
+static inline int entry_at(const uint8_t *entries, sm_qw_kind kind, int row, int code) {
+    int high, low;
+    if (kind == SM_QW8) {
+        low = entries[2 * code];
+        high = entries[2 * code + 1];
+    } else {
+        int at = 64 * (code / 16) + 16 * (row / 4) + code % 16;
+        high = entries[at];
+        low = entries[at + (kind == SM_QW4 ? 64 : 256)];
+    }
+    return 256 * (high - 128) + (low - 128);
+}
+
+static void tile_row_lut(const sm_qw *w, const uint8_t *tile, const uint8_t *x, float *sum) {
+    const int8_t *q = (const int8_t *)x;
+    const float *d = sm_qrow_scale(x, w->nb);
+    const uint8_t *entries = tile + (size_t)w->nb * (size_t)w->code_bytes;
+    for (int b = 0; b < w->nb; b++, tile += w->code_bytes)
+        for (int i = 0; i < SM_TILE; i++) {
+            int32_t dot = 0;
+            for (int c = 0; c < SM_QBLOCK; c++)
+                dot += entry_at(entries, w->kind, i, code_at(tile, w->kind, i, c)) * q[b * SM_QBLOCK + c];
+            sum[i] += (float)dot * d[b];
+        }
+}
+
 static void qgemm_c(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
                     size_t ldo) {
     for (int t = tile0; t < tile1; t++) {
         const uint8_t *tile = w->data + (size_t)t * w->tile_bytes;
-        const float *mul =
-            (const float *)(const void *)(tile + (size_t)w->nb * (size_t)(w->code_bytes + w->meta_bytes));
+        const float *mul = (const float *)(const void *)(tile + sm_qw_mul_at(w));
         int lanes = w->n - t * SM_TILE < SM_TILE ? w->n - t * SM_TILE : SM_TILE;
         for (int r = 0; r < rows; r++) {
             float sum[SM_TILE] = {0};
-            tile_row(w, tile, x + (size_t)r * ldx, sum);
+            (w->lut ? tile_row_lut : tile_row)(w, tile, x + (size_t)r * ldx, sum);
             for (int i = 0; i < lanes; i++)
                 out[(size_t)r * ldo + (size_t)((t - tile0) * SM_TILE + i)] = sum[i] * mul[i];
         }
@@ -96,5 +123,5 @@ static void quantize_c(const float *x, int k, uint8_t *row) {
 void sm_qgemm_init_c(sm_kernels *k) {
     k->quantize = quantize_c;
     for (int i = 0; i < SM_QW_COUNT; i++)
-        k->qgemm[i] = qgemm_c;
+        k->qgemm[i] = k->qgemm_lut[i] = qgemm_c;
 }

@@ -7,6 +7,8 @@
  *
  * Core ML's unsigned codes with an offset are packed as signed ones: scale * (u - 128) + (min + 128 scale).  Offsets lie
  * near the middle of the codes, so the new min is near zero, where fp16 is fine-grained.  GGUF mins are fp16 as they are.
+ *
+ * A palette's entries become whole numbers of 16 bits of a power of two, in two bytes: products are made for each byte.
  */
 #include "backend/cpu/qpack.h"
 
@@ -57,6 +59,28 @@ static bool plan_coded(const sm_tensor *src, sm_packed *p) {
     return true;
 }
 
+/* Palettes whose tables serve whole rows, and rows as the kernels want them. */
+static bool plan_lut(const sm_tensor *src, sm_packed *p) {
+    const sm_encoding *e = &src->enc;
+    if (e->id != SM_ENC_LUT || e->vec > 1 || e->block[1] != p->k || src->deinterleave != 0 ||
+        (e->sc != SM_NONE && e->sc_block[1] != p->k))
+        return false;
+    int bits = sm_dtype_bits(e->code), by = bits > 6 ? SM_TILE : 4;
+    if (e->block[0] != p->n && e->block[0] % by != 0)
+        return false;
+    sm_qw w = {.n = p->n, .k = p->k, .nb = sm_qrow_blocks(p->k), .lut = true};
+    w.kind = bits <= 4 ? SM_QW4 : bits <= 6 ? SM_QW6 : SM_QW8;
+    w.code_bytes = w.kind == SM_QW8 ? 512 : 256 + 64 * (int)w.kind;
+    w.entry_bytes = w.kind == SM_QW4 ? 128 : 512;
+    w.tile_bytes = (sm_qw_mul_at(&w) + 64 + 63) / 64 * 64;
+    p->coded = true;
+    p->sub = p->k;
+    p->group = (int)e->block[0];
+    p->u.q = w;
+    p->bytes = (size_t)sm_tiles(p->n) * w.tile_bytes;
+    return true;
+}
+
 static sm_dw_kind dense_kind(const sm_tensor *t) {
     sm_dtype d = t->dtype;
     if (sm_enc_row_of(t->enc.id)->kind == SM_KIND_DENSE && d != SM_FP16 && d != SM_BF16)
@@ -74,7 +98,7 @@ sm_status sm_packed_plan(const sm_tensor *src, sm_packed *p, sm_err *err) {
                        (int)src->name.n, src->name.p, src->rank);
     p->n = (int32_t)src->dims[0];
     p->k = (int32_t)src->dims[1];
-    if (plan_coded(src, p))
+    if (plan_coded(src, p) || plan_lut(src, p))
         return SM_OK;
     sm_dw w = {.n = p->n, .k = p->k, .kind = dense_kind(src)};
     w.tile_bytes = (size_t)p->k * SM_TILE * sm_dw_elem(w.kind);
@@ -97,6 +121,8 @@ static size_t codes_bytes(const sm_packed *p) {
 }
 
 size_t sm_packed_scratch(const sm_packed *p) {
+    if (p->coded && p->u.q.lut)
+        return codes_bytes(p) + (size_t)p->k * sizeof(int32_t);
     if (p->coded)
         return codes_bytes(p) + 2 * (size_t)(p->k / p->sub + 1) * sizeof(float);
     return (size_t)p->k * SM_TILE * sizeof(float);
@@ -177,6 +203,66 @@ static void fill_coded(sm_packed *p, const sm_tensor *src, int64_t row0, int t, 
     }
 }
 
+/* ---- palettes ---- */
+
+/* Numbers of at most 32639 that stand for a table's entries, for the rows from `lane` to lane + count; returns what
+ * multiplies them. */
+static float put_entries(const sm_tensor *src, int64_t table, sm_qw_kind kind, int lane, int count, uint8_t *entries) {
+    enum { MOST = 127 * 256 + 127 };
+    int n = 1 << sm_dtype_bits(src->enc.code), e = 0;
+    const uint8_t *p = src->part[SM_PART_LUT].p;
+    float entry[256], most = 0.0f;
+    for (int c = 0; c < n; c++) {
+        entry[c] = (float)sm_elem_get(src->enc.aux, p, (uint64_t)table * (uint64_t)n + (uint64_t)c);
+        most = fabsf(entry[c]) > most ? fabsf(entry[c]) : most;
+    }
+    if (most > 0.0f && isfinite(most))
+        frexpf(most, &e);
+    e = e < -105 ? -105 : e;
+    if (rintf(ldexpf(most, 15 - e)) > (float)MOST)
+        e++;
+    for (int c = 0; c < n; c++) {
+        float v = ldexpf(entry[c], 15 - e);
+        int i = (int)rintf(v < -(float)MOST ? -(float)MOST : v > (float)MOST ? (float)MOST : v) + 128 + 256 * 128;
+        if (kind == SM_QW8) {
+            entries[2 * c] = (uint8_t)i;
+            entries[2 * c + 1] = (uint8_t)(i >> 8);
+            continue;
+        }
+        for (int quad = lane / 4; quad < (lane + count + 3) / 4; quad++) {
+            uint8_t *at = entries + 64 * (c / 16) + 16 * quad + c % 16;
+            at[0] = (uint8_t)(i >> 8);
+            at[kind == SM_QW4 ? 64 : 256] = (uint8_t)i;
+        }
+    }
+    return ldexpf(1.0f, e - 15);
+}
+
+static void fill_lut(sm_packed *p, const sm_tensor *src, int64_t row0, int t, void *scratch) {
+    const sm_qw *w = &p->u.q;
+    int16_t *codes = scratch;
+    int32_t *wide = (int32_t *)(void *)((uint8_t *)scratch + codes_bytes(p));
+    uint8_t *tile = w->data + (size_t)t * w->tile_bytes, *entries = tile + (size_t)w->nb * (size_t)w->code_bytes;
+    float mul = 1.0f;
+    for (int lane = 0; lane < SM_TILE && t * SM_TILE + lane < p->n; lane++) {
+        int64_t row = t * (int64_t)SM_TILE + lane - row0;
+        if (lane == 0 || row % p->group == 0) {
+            int left = p->group - (int)(row % p->group);
+            mul = put_entries(src, row / p->group, w->kind, lane, left < SM_TILE - lane ? left : SM_TILE - lane,
+                              entries);
+        }
+        sm_codes_unpack(src->enc.code, src->part[SM_PART_DATA].p, (uint64_t)row * (uint64_t)p->k, (size_t)p->k, wide);
+        for (int i = 0; i < p->k; i++)
+            codes[i] = (int16_t)wide[i];
+        spread_codes(p, codes, lane, tile);
+        float scale = src->enc.sc == SM_NONE ? 1.0f
+                                             : (float)sm_elem_get(src->enc.sc, src->part[SM_PART_SCALE].p,
+                                                                  (uint64_t)(row / src->enc.sc_block[0]));
+        scale *= mul;
+        memcpy(tile + sm_qw_mul_at(w) + 4 * lane, &scale, 4);
+    }
+}
+
 /* ---- dense ---- */
 
 static void put_elem(uint8_t *p, sm_dw_kind kind, float v) {
@@ -209,7 +295,9 @@ static void fill_dense(sm_packed *p, const sm_tensor *src, int64_t row0, int t, 
 
 void sm_packed_fill(sm_packed *p, const sm_tensor *src, int64_t row0, int tile0, int tile1, void *scratch) {
     for (int t = tile0; t < tile1; t++) {
-        if (p->coded)
+        if (p->coded && p->u.q.lut)
+            fill_lut(p, src, row0, t, scratch);
+        else if (p->coded)
             fill_coded(p, src, row0, t, scratch);
         else
             fill_dense(p, src, row0, t, scratch);
@@ -224,6 +312,32 @@ static float get_f16(const uint8_t *p) {
     return sm_f16_to_f32(h);
 }
 
+/* Code of lane, column c of a block. */
+static int code_at(const sm_qw *w, const uint8_t *block, int lane, int c) {
+    int g = c / 4, i = 4 * lane + c % 4;
+    if (w->kind == SM_QW8)
+        return block[64 * g + i];
+    int v = block[64 * (g & 3) + i] >> (g < 4 ? 0 : 4) & 15;
+    for (int p = 0; p < (int)w->kind - (int)SM_QW4; p++)
+        v |= (block[256 + 64 * p + 8 * g + i / 8] >> (i % 8) & 1) << (4 + p);
+    return v;
+}
+
+static void lut_row(const sm_qw *w, int64_t row, float row_scale, float *out) {
+    int lane = (int)(row % SM_TILE);
+    const uint8_t *tile = w->data + (size_t)(row / SM_TILE) * w->tile_bytes;
+    const uint8_t *entries = tile + (size_t)w->nb * (size_t)w->code_bytes;
+    float mul, value[256];
+    memcpy(&mul, tile + sm_qw_mul_at(w) + 4 * lane, 4);
+    for (int c = 0; c < 1 << sm_qw_bits(w->kind); c++) {
+        const uint8_t *at = w->kind == SM_QW8 ? entries + 2 * c : entries + 64 * (c / 16) + 16 * (lane / 4) + c % 16;
+        int high = w->kind == SM_QW8 ? at[1] : at[0], low = w->kind == SM_QW8 ? at[0] : at[w->entry_bytes / 2];
+        value[c] = row_scale * (mul * (float)(256 * (high - 128) + (low - 128)));
+    }
+    for (int c = 0; c < w->k; c++)
+        out[c] = value[code_at(w, tile + (size_t)(c / SM_QBLOCK) * (size_t)w->code_bytes, lane, c % SM_QBLOCK)];
+}
+
 static void coded_row(const sm_qw *w, int64_t row, float row_scale, float *out) {
     int lane = (int)(row % SM_TILE), subs = w->sub16 ? 2 : 1, len = SM_QBLOCK / subs;
     const uint8_t *tile = w->data + (size_t)(row / SM_TILE) * w->tile_bytes;
@@ -234,23 +348,14 @@ static void coded_row(const sm_qw *w, int64_t row, float row_scale, float *out) 
     for (int b = 0; b < w->nb; b++, tile += w->code_bytes)
         for (int s = 0; s < subs; s++, meta += w->has_min ? 64 : 32) {
             float scale = get_f16(meta + 2 * lane), min = w->has_min ? get_f16(meta + 32 + 2 * lane) : 0.0f;
-            for (int c = s * len; c < (s + 1) * len && b * SM_QBLOCK + c < w->k; c++) {
-                int g = c / 4, i = 4 * lane + c % 4, v;
-                if (w->kind == SM_QW8) {
-                    v = tile[64 * g + i];
-                } else {
-                    v = tile[64 * (g & 3) + i] >> (g < 4 ? 0 : 4) & 15;
-                    for (int p = 0; p < (int)w->kind - (int)SM_QW4; p++)
-                        v |= (tile[256 + 64 * p + 8 * g + i / 8] >> (i % 8) & 1) << (4 + p);
-                }
-                out[b * SM_QBLOCK + c] = row_scale * (mul * (scale * (float)(v - off) + min));
-            }
+            for (int c = s * len; c < (s + 1) * len && b * SM_QBLOCK + c < w->k; c++)
+                out[b * SM_QBLOCK + c] = row_scale * (mul * (scale * (float)(code_at(w, tile, lane, c) - off) + min));
         }
 }
 
 void sm_packed_row(const sm_packed *p, int64_t row, float scale, float *out) {
     if (p->coded) {
-        coded_row(&p->u.q, row, scale, out);
+        (p->u.q.lut ? lut_row : coded_row)(&p->u.q, row, scale, out);
         return;
     }
     const sm_dw *w = &p->u.d;
@@ -277,5 +382,8 @@ const char *sm_packed_name(const sm_packed *p) {
         {{"w6", "w6 min"}, {"w6 sub16", "w6 sub16 min"}},
         {{"w8", "w8 min"}, {"w8 sub16", "w8 sub16 min"}},
     };
+    static const char *const lut[SM_QW_COUNT] = {"w4 table", "", "w6 table", "w8 table"};
+    if (p->coded && p->u.q.lut)
+        return lut[p->u.q.kind];
     return p->coded ? coded[p->u.q.kind][p->u.q.sub16][p->u.q.has_min] : dense[p->u.d.kind];
 }

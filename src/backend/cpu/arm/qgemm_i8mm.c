@@ -132,9 +132,27 @@ static void qgemm_w8_i8mm(const sm_qw *w, int tile0, int tile1, const uint8_t *x
     gemm_kind(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW8);
 }
 
+static void qgemm_lut4_i8mm(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
+                           size_t ldo) {
+    gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW4);
+}
+
+static void qgemm_lut6_i8mm(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
+                           size_t ldo) {
+    gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW6);
+}
+
+static void qgemm_lut8_i8mm(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
+                           size_t ldo) {
+    gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW8);
+}
+
 void sm_qgemm_init_i8mm(sm_kernels *k) {
     k->qgemm[SM_QW4] = qgemm_w4_i8mm;
     k->qgemm[SM_QW5] = qgemm_w5_i8mm;
     k->qgemm[SM_QW6] = qgemm_w6_i8mm;
     k->qgemm[SM_QW8] = qgemm_w8_i8mm;
+    k->qgemm_lut[SM_QW4] = qgemm_lut4_i8mm;
+    k->qgemm_lut[SM_QW6] = qgemm_lut6_i8mm;
+    k->qgemm_lut[SM_QW8] = qgemm_lut8_i8mm;
 }

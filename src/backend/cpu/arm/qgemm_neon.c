@@ -86,6 +86,21 @@ static void qgemm_w8_neon(const sm_qw *w, int tile0, int tile1, const uint8_t *x
     gemm_kind(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW8);
 }
 
+static void qgemm_lut4_neon(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
+                           size_t ldo) {
+    gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW4);
+}
+
+static void qgemm_lut6_neon(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
+                           size_t ldo) {
+    gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW6);
+}
+
+static void qgemm_lut8_neon(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
+                           size_t ldo) {
+    gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW8);
+}
+
 /* Largest magnitude of a block; NaN is passed over, as in the specification. */
 ALWAYS float block_most(const float32x4_t v[8]) {
     float32x4_t m = vabsq_f32(v[0]);
@@ -133,4 +148,7 @@ void sm_qgemm_init_neon(sm_kernels *k) {
     k->qgemm[SM_QW5] = qgemm_w5_neon;
     k->qgemm[SM_QW6] = qgemm_w6_neon;
     k->qgemm[SM_QW8] = qgemm_w8_neon;
+    k->qgemm_lut[SM_QW4] = qgemm_lut4_neon;
+    k->qgemm_lut[SM_QW6] = qgemm_lut6_neon;
+    k->qgemm_lut[SM_QW8] = qgemm_lut8_neon;
 }

@@ -131,5 +131,106 @@ ALWAYS void gemm_kind(const sm_qw *w, int tile0, int tile1, const uint8_t *x, si
         gemm(w, tile0, tile1, x, ldx, rows, out, ldo, kind, false, false);
 }
 
+/* ---- tables ---- */
+
+/* Entries of a tile: 4 and 6 bits as they lie there, 16 of a quarter after those of 64 bytes before; 8 bits taken apart. */
+typedef struct entries {
+    const uint8_t *high, *low;
+    uint8_t apart[2][256];
+} entries;
+
+ALWAYS void entries_at(const uint8_t *p, sm_qw_kind kind, entries *e) {
+    e->high = p;
+    e->low = p + (kind == SM_QW4 ? 64 : 256);
+    if (kind != SM_QW8)
+        return;
+    for (int i = 0; i < 256; i += 16) {
+        uint8x16x2_t v = vld2q_u8(p + 2 * i);
+        vst1q_u8(e->apart[0] + i, v.val[1]);
+        vst1q_u8(e->apart[1] + i, v.val[0]);
+    }
+    e->high = e->apart[0];
+    e->low = e->apart[1];
+}
+
+/* Bytes of the entries of 16 codes of one quarter. */
+ALWAYS uint8x16_t look_up(const uint8_t *e, uint8x16_t codes, int quarter, sm_qw_kind kind) {
+    if (kind == SM_QW4)
+        return vqtbl1q_u8(vld1q_u8(e + 16 * quarter), codes);
+    if (kind == SM_QW6) {
+        e += 16 * quarter;
+        uint8x16x4_t t = {{vld1q_u8(e), vld1q_u8(e + 64), vld1q_u8(e + 128), vld1q_u8(e + 192)}};
+        return vqtbl4q_u8(t, codes);
+    }
+    uint8x16_t v = vdupq_n_u8(0);
+    for (int i = 0; i < 4; i++, e += 64) { /* what is beyond a table gives nothing */
+        uint8x16x4_t t = {{vld1q_u8(e), vld1q_u8(e + 16), vld1q_u8(e + 32), vld1q_u8(e + 48)}};
+        v = vorrq_u8(v, vqtbl4q_u8(t, veorq_u8(codes, vdupq_n_u8((uint8_t)(64 * i)))));
+    }
+    return v;
+}
+
+/* Both bytes of a block's entries are laid out like 8-bit codes, and multiplied as such. */
+ALWAYS void part_rows_lut(const sm_qw *w, const uint8_t *tile, const entries *e, part p, float *out, size_t ldo,
+                          int lanes, sm_qw_kind kind) {
+    const int code_bytes = kind == SM_QW8 ? 512 : 256 + 64 * (int)kind, nq = p.n_quarters, nb = w->nb;
+    const uint8_t *block = tile;
+    float32x4_t sum[SUMS_MAX];
+    for (int i = 0; i < p.rows * nq; i++)
+        sum[i] = vdupq_n_f32(0.0f);
+    for (int b = 0; b < nb; b++, block += code_bytes) {
+        uint8_t high[512], low[512];
+        int32x4_t acc_high[SUMS_MAX], acc_low[SUMS_MAX];
+        for (int g = 0; g < 8; g++)
+            for (int i = p.quarter; i < p.quarter + nq; i++) {
+                uint8x16_t codes = codes_at(block, g, i, kind);
+                vst1q_u8(high + 64 * g + 16 * i, look_up(e->high, codes, i, kind));
+                vst1q_u8(low + 64 * g + 16 * i, look_up(e->low, codes, i, kind));
+            }
+        block_sums(high, p, b, 0, 8, SM_QW8, acc_high);
+        block_sums(low, p, b, 0, 8, SM_QW8, acc_low);
+        for (int r = 0; r < p.rows; r++) {
+            const uint8_t *row = p.x + (size_t)r * p.ldx;
+            int32x4_t first = vdupq_n_s32(257 * start(sm_qrow_nsum(row, nb)[b], true, SM_QW8));
+            float d = sm_qrow_scale(row, nb)[b];
+            for (int i = r * nq; i < (r + 1) * nq; i++) {
+                int32x4_t all = vaddq_s32(vaddq_s32(vshlq_n_s32(acc_high[i], 8), acc_low[i]), first);
+                sum[i] = vfmaq_n_f32(sum[i], vcvtq_f32_s32(all), d);
+            }
+        }
+    }
+    const uint8_t *mul_at = tile + sm_qw_mul_at(w) + 16 * p.quarter;
+    for (int r = 0; r < p.rows; r++)
+        for (int i = 0; i < nq && 4 * i < lanes; i++) {
+            float32x4_t mul = vld1q_f32((const float *)(const void *)(mul_at + 16 * i));
+            store_4(out + (size_t)r * ldo + 4 * i, vmulq_f32(sum[r * nq + i], mul), lanes - 4 * i);
+        }
+}
+
+ALWAYS void tile_rows_lut(const sm_qw *w, const uint8_t *tile, const entries *e, const uint8_t *x, size_t ldx,
+                          float *out, size_t ldo, int lanes, sm_qw_kind kind, int rows, int n_quarters) {
+    for (int q = 0; q < QUARTERS && 4 * q < lanes; q += n_quarters)
+        part_rows_lut(w, tile, e, (part){x, ldx, rows, q, n_quarters}, out + 4 * q, ldo, lanes - 4 * q, kind);
+}
+
+ALWAYS void gemm_lut(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
+                     size_t ldo, sm_qw_kind kind) {
+    for (int t = tile0; t < tile1; t++, out += SM_TILE) {
+        const uint8_t *at = w->data + (size_t)t * w->tile_bytes, *xr = x;
+        int lanes = w->n - t * SM_TILE < SM_TILE ? w->n - t * SM_TILE : SM_TILE, r = 0;
+        float *o = out;
+        entries e;
+        entries_at(at + (size_t)w->nb * (size_t)w->code_bytes, kind, &e);
+        for (; r + 4 <= rows; r += 4, xr += 4 * ldx, o += 4 * ldo)
+            tile_rows_lut(w, at, &e, xr, ldx, o, ldo, lanes, kind, 4, 2);
+        if (r + 2 <= rows) {
+            tile_rows_lut(w, at, &e, xr, ldx, o, ldo, lanes, kind, 2, 4);
+            r += 2, xr += 2 * ldx, o += 2 * ldo;
+        }
+        if (r < rows)
+            tile_rows_lut(w, at, &e, xr, ldx, o, ldo, lanes, kind, 1, 4);
+    }
+}
+
 #endif
 #endif

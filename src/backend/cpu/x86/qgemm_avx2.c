@@ -148,6 +148,112 @@ ALWAYS void gemm_kind(const sm_qw *w, int tile0, int tile1, const uint8_t *x, si
         gemm(w, tile0, tile1, x, ldx, rows, out, ldo, kind, false, false);
 }
 
+/* ---- tables ---- */
+
+/* Entries of half a tile: 4 bits use two registers, 6 bits eight (high, low bytes); 8 bits are looked up one by one. */
+typedef struct entries {
+    __m256i v[8];
+    const uint8_t *pairs;
+} entries;
+
+ALWAYS entries entries_at(const uint8_t *p, int half, sm_qw_kind kind) {
+    entries e = {.pairs = p};
+    for (int i = 0; i < (kind == SM_QW4 ? 2 : kind == SM_QW6 ? 8 : 0); i++)
+        e.v[i] = _mm256_loadu_si256((const void *)(p + 64 * i + 32 * half));
+    return e;
+}
+
+/* Bytes of 64 entries per four rows; bits 4 and 5 of the codes are where blendv looks. */
+ALWAYS __m256i byte_of_64(const __m256i *e, __m256i low, __m256i bit4, __m256i bit5) {
+    __m256i a = _mm256_blendv_epi8(_mm256_shuffle_epi8(e[0], low), _mm256_shuffle_epi8(e[1], low), bit4);
+    __m256i b = _mm256_blendv_epi8(_mm256_shuffle_epi8(e[2], low), _mm256_shuffle_epi8(e[3], low), bit4);
+    return _mm256_blendv_epi8(a, b, bit5);
+}
+
+/* High and low bytes of entries, made signed, of column group g, lanes 8 half .. 8 half + 7. */
+ALWAYS void look_up(const entries *e, const uint8_t *block, int g, int half, sm_qw_kind kind, __m256i *high,
+                    __m256i *low) {
+    const __m256i flip = _mm256_set1_epi8(-128);
+    if (kind == SM_QW8) {
+        const uint8_t *code = block + 64 * g + 32 * half;
+        uint16_t pair[32];
+        for (int i = 0; i < 32; i++)
+            memcpy(&pair[i], e->pairs + 2 * code[i], 2);
+        const __m256i byte = _mm256_set1_epi16(255);
+        __m256i a = _mm256_loadu_si256((const void *)pair), b = _mm256_loadu_si256((const void *)(pair + 16));
+        *high = _mm256_packus_epi16(_mm256_srli_epi16(a, 8), _mm256_srli_epi16(b, 8));
+        *low = _mm256_packus_epi16(_mm256_and_si256(a, byte), _mm256_and_si256(b, byte));
+        *high = _mm256_permute4x64_epi64(*high, 0xD8);
+        *low = _mm256_permute4x64_epi64(*low, 0xD8);
+    } else {
+        __m256i v = codes_at(block, g, half, kind);
+        if (kind == SM_QW4) {
+            *high = _mm256_shuffle_epi8(e->v[0], v);
+            *low = _mm256_shuffle_epi8(e->v[1], v);
+        } else {
+            __m256i bit4 = _mm256_slli_epi16(v, 3), bit5 = _mm256_slli_epi16(v, 2);
+            __m256i four = _mm256_and_si256(v, _mm256_set1_epi8(15));
+            *high = byte_of_64(e->v, four, bit4, bit5);
+            *low = byte_of_64(e->v + 4, four, bit4, bit5);
+        }
+    }
+    *high = _mm256_xor_si256(*high, flip);
+    *low = _mm256_xor_si256(*low, flip);
+}
+
+ALWAYS void half_rows_lut(const sm_qw *w, const uint8_t *tile, int half, const uint8_t *x, size_t ldx, float *out,
+                          size_t ldo, int lanes, sm_qw_kind kind, int rows) {
+    const int code_bytes = kind == SM_QW8 ? 512 : 256 + 64 * (int)kind, nb = w->nb;
+    const __m256i ones = _mm256_set1_epi16(1);
+    const entries e = entries_at(tile + (size_t)nb * (size_t)code_bytes, half, kind);
+    const uint8_t *block = tile;
+    __m256 sum[4];
+    for (int r = 0; r < rows; r++)
+        sum[r] = _mm256_setzero_ps();
+    for (int b = 0; b < nb; b++, block += code_bytes) {
+        __m256i high[4], low[4];
+        for (int r = 0; r < rows; r++)
+            high[r] = low[r] = _mm256_setzero_si256();
+        for (int g = 0; g < 8; g++) {
+            __m256i h, l;
+            look_up(&e, block, g, half, kind, &h, &l);
+            for (int r = 0; r < rows; r++) {
+                __m256i bytes = bytes_at(x + (size_t)r * ldx + 32 * b + 4 * g);
+                high[r] = _mm256_add_epi32(high[r], _mm256_madd_epi16(pairs(h, bytes, SM_QW8), ones));
+                low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(pairs(l, bytes, SM_QW8), ones));
+            }
+        }
+        for (int r = 0; r < rows; r++) {
+            __m256 d = _mm256_set1_ps(sm_qrow_scale(x + (size_t)r * ldx, nb)[b]);
+            __m256i all = _mm256_add_epi32(_mm256_slli_epi32(high[r], 8), low[r]);
+            sum[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(all), d, sum[r]);
+        }
+    }
+    __m256 mul = _mm256_loadu_ps((const void *)(tile + sm_qw_mul_at(w) + 32 * half));
+    for (int r = 0; r < rows; r++) {
+        float v[8];
+        _mm256_storeu_ps(v, _mm256_mul_ps(sum[r], mul));
+        memcpy(out + (size_t)r * ldo, v, (size_t)lanes * sizeof *v);
+    }
+}
+
+ALWAYS void gemm_lut(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
+                     size_t ldo, sm_qw_kind kind) {
+    for (int h = 2 * tile0; h < 2 * tile1 && h * 8 < w->n; h++, out += 8) {
+        const uint8_t *tile = w->data + (size_t)(h / 2) * w->tile_bytes, *xr = x;
+        int lanes = w->n - h * 8 < 8 ? w->n - h * 8 : 8, r = 0;
+        float *o = out;
+        for (; r + 4 <= rows; r += 4, xr += 4 * ldx, o += 4 * ldo)
+            half_rows_lut(w, tile, h % 2, xr, ldx, o, ldo, lanes, kind, 4);
+        if (r + 2 <= rows) {
+            half_rows_lut(w, tile, h % 2, xr, ldx, o, ldo, lanes, kind, 2);
+            r += 2, xr += 2 * ldx, o += 2 * ldo;
+        }
+        if (r < rows)
+            half_rows_lut(w, tile, h % 2, xr, ldx, o, ldo, lanes, kind, 1);
+    }
+}
+
 static void qgemm_w4_avx2(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
                           size_t ldo) {
     gemm_kind(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW4);
@@ -166,6 +272,21 @@ static void qgemm_w6_avx2(const sm_qw *w, int tile0, int tile1, const uint8_t *x
 static void qgemm_w8_avx2(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
                           size_t ldo) {
     gemm_kind(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW8);
+}
+
+static void qgemm_lut4_avx2(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
+                            size_t ldo) {
+    gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW4);
+}
+
+static void qgemm_lut6_avx2(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
+                            size_t ldo) {
+    gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW6);
+}
+
+static void qgemm_lut8_avx2(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
+                            size_t ldo) {
+    gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW8);
 }
 
 /* Largest magnitude of a block of 32. */
@@ -219,4 +340,7 @@ void sm_qgemm_init_avx2(sm_kernels *k) {
     k->qgemm[SM_QW5] = qgemm_w5_avx2;
     k->qgemm[SM_QW6] = qgemm_w6_avx2;
     k->qgemm[SM_QW8] = qgemm_w8_avx2;
+    k->qgemm_lut[SM_QW4] = qgemm_lut4_avx2;
+    k->qgemm_lut[SM_QW6] = qgemm_lut6_avx2;
+    k->qgemm_lut[SM_QW8] = qgemm_lut8_avx2;
 }

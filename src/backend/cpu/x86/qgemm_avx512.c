@@ -67,10 +67,28 @@ static void qgemm_w8_avx512(const sm_qw *w, int tile0, int tile1, const uint8_t 
     gemm_kind(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW8);
 }
 
+static void qgemm_lut4_avx512(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
+                           size_t ldo) {
+    gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW4);
+}
+
+static void qgemm_lut6_avx512(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
+                           size_t ldo) {
+    gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW6);
+}
+
+static void qgemm_lut8_avx512(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
+                           size_t ldo) {
+    gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW8);
+}
+
 void sm_qgemm_init_avx512(sm_kernels *k) {
     k->qgemm[SM_QW4] = qgemm_w4_avx512;
     k->qgemm[SM_QW5] = qgemm_w5_avx512;
     k->qgemm[SM_QW6] = qgemm_w6_avx512;
     k->qgemm[SM_QW8] = qgemm_w8_avx512;
+    k->qgemm_lut[SM_QW4] = qgemm_lut4_avx512;
+    k->qgemm_lut[SM_QW6] = qgemm_lut6_avx512;
+    k->qgemm_lut[SM_QW8] = qgemm_lut8_avx512;
     k->quantize = quantize_avx512;
 }
