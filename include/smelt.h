@@ -267,7 +267,7 @@ typedef struct smelt_convert_options {
     void (*on_tensor)(void *ctx, const smelt_tensor_report *t);
     void *ctx;
     int threads;         /* 0: one per core; the bytes written are the same for any number */
-    int32_t quant_group; /* output channels that share a palette (lut); 0: as the design has it; negative: all */
+    int32_t quant_group; /* output channels that share a palette (lut); 0: 16, or near; negative: all */
 } smelt_convert_options;
 
 typedef struct smelt_convert_report {

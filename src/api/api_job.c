@@ -29,8 +29,7 @@ static sm_status convert_opts(const smelt_convert_options *o, sm_convert_opts *c
                        "or lut1, 2, 3, 4, 6, 8",
                        quant);
     c->quant_block = o->quant_block;
-    c->group_set = o->quant_group != 0;
-    c->group = o->quant_group > 0 ? o->quant_group : 0;
+    c->group = o->quant_group > 0 ? o->quant_group : o->quant_group < 0 ? 0 : SM_GROUP_USUAL;
     c->threads = o->threads;
     c->ctx = o->context;
     c->seq = o->seq;

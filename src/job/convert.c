@@ -43,8 +43,7 @@ static sm_status fill_profile(job *j, sm_err *err) {
     j->p.ctx = ctx;
     j->p.quant = j->o->quant;
     j->p.quant_block = j->o->quant_block;
-    if (j->o->group_set)
-        j->p.quant_group = j->o->group;
+    j->p.quant_group = j->o->group;
     if (j->o->seq > ctx)
         return SM_FAIL(err, SM_USAGE, "--seq %" PRId64 ": wanted at most the context, %d", j->o->seq, ctx);
     if (!row->flexible && j->o->seq < 1)

@@ -16,8 +16,7 @@ typedef struct sm_convert_opts {
     const char *profile; /* row of the profiles' table */
     sm_quant quant;
     int quant_block;       /* of a re-quantization; 0: 32, negative: whole rows */
-    bool group_set;        /* group is given */
-    int64_t group;         /* output channels that share a palette; 0: all */
+    int64_t group;         /* output channels that share a palette; 0: all, or SM_GROUP_USUAL */
     int threads;           /* 0: one per core */
     int64_t ctx;           /* positions; 0: trained, at most 2048 */
     int64_t seq;           /* tokens per call when fixed; 0: 1..ctx */

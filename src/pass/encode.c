@@ -51,10 +51,24 @@ static sm_status want_affine(const sm_const *c, const sm_profile *p, sm_dtype co
     return SM_OK;
 }
 
+/* The divisor of rows from 8 to 32 that is nearest to 16 (of two the smaller); all rows when there is none. */
+static int64_t usual_group(int64_t rows) {
+    for (int64_t off = 0; off <= 16; off++) {
+        if (16 - off >= 8 && rows % (16 - off) == 0)
+            return 16 - off;
+        if (rows % (16 + off) == 0)
+            return 16 + off;
+    }
+    return rows;
+}
+
 /* A palette for the whole tensor, or one per group of output channels: axis 0, of which the group must be a divisor. */
 static sm_status want_palette(const sm_const *c, const sm_profile *p, sm_dtype code, sm_encoding *out, sm_err *err) {
     int64_t rows = c->src.dims[0], group = p->quant_group > 0 ? p->quant_group : rows;
-    if (p->opset < 9 && (p->quant_group > 0 || code == SM_UINT3)) {
+    bool grouped = p->opset >= 9;
+    if (p->quant_group == SM_GROUP_USUAL && grouped)
+        group = usual_group(rows);
+    if (!grouped && (p->quant_group > 0 || code == SM_UINT3)) {
         SM_FAIL(err, SM_UNSUPPORTED, "tensor '%.*s': %s came with iOS 18 and macOS 15", (int)c->src.name.n,
                 c->src.name.p, code == SM_UINT3 ? "palettes of 3 bits" : "palettes of groups of channels");
         return sm_err_hint(err, code == SM_UINT3 ? "use --quant lut4 or lut2" : "use --group 0: one palette a tensor");

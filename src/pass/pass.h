@@ -43,6 +43,9 @@ typedef enum sm_quant {
 /* The name on a command line ("auto", "lut4"...) of each, SM_QUANT_LUT8 + 1 of them; and back: false when unknown. */
 const char *sm_quant_name(sm_quant q);
 bool sm_quant_of_name(const char *name, sm_quant *out);
+/* About 16 channels a palette (8 to 32, as Apple's recipes have), where they divide the tensor and the package's version
+ * has groups; else the whole tensor.  What is asked for by number is never changed. */
+enum { SM_GROUP_USUAL = -1 };
 typedef enum sm_norm_form {
     SM_NORM_F32,        /* the square to the reciprocal root in fp32, between casts */
     SM_NORM_LAYER_NORM, /* layer_norm over [x, -x]: no op leaves the activation dtype */
@@ -63,8 +66,7 @@ typedef struct sm_profile {
     int64_t seq_min, seq_max; /* tokens per call */
     sm_quant quant;
     int quant_block; /* of a re-quantization; 0: 32, negative: whole rows */
-    int64_t
-        quant_group; /* output channels that share a palette; 0: all of the tensor.  A row's own value is its usual */
+    int64_t quant_group; /* output channels that share a palette; 0: all of a tensor, or SM_GROUP_USUAL */
 } sm_profile;
 /* A row of the table by name ("gpu", "kv-io", "plain"), to be copied and filled in with the command line's numbers; NULL
  * when unknown. */

@@ -160,8 +160,8 @@ static void check_qgemm(kc *k, sm_qw_kind kind, int form) {
                 ok = kc_reset(k) && ok;
             }
         }
-    kc_result(k, ok && kc_nmse(&err) < 1e-12, "qgemm %s%s %s: k 7..2048, n 1..100, rows 1..33, nmse %.1e",
-              qnames[kind], form_names[form], k->isa, kc_nmse(&err));
+    kc_result(k, ok && kc_nmse(&err) < 1e-12, "qgemm %s%s %s: k 7..2048, n 1..100, rows 1..33, nmse %.1e", qnames[kind],
+              form_names[form], k->isa, kc_nmse(&err));
 }
 
 typedef struct gemm_call {

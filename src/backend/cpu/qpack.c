@@ -248,8 +248,8 @@ static void fill_lut(sm_packed *p, const sm_tensor *src, int64_t row0, int t, vo
         int64_t row = t * (int64_t)SM_TILE + lane - row0;
         if (lane == 0 || row % p->group == 0) {
             int left = p->group - (int)(row % p->group);
-            mul = put_entries(src, row / p->group, w->kind, lane, left < SM_TILE - lane ? left : SM_TILE - lane,
-                              entries);
+            mul =
+                put_entries(src, row / p->group, w->kind, lane, left < SM_TILE - lane ? left : SM_TILE - lane, entries);
         }
         sm_codes_unpack(src->enc.code, src->part[SM_PART_DATA].p, (uint64_t)row * (uint64_t)p->k, (size_t)p->k, wide);
         for (int i = 0; i < p->k; i++)

@@ -68,17 +68,17 @@ static void qgemm_w8_avx512(const sm_qw *w, int tile0, int tile1, const uint8_t 
 }
 
 static void qgemm_lut4_avx512(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
-                           size_t ldo) {
+                              size_t ldo) {
     gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW4);
 }
 
 static void qgemm_lut6_avx512(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
-                           size_t ldo) {
+                              size_t ldo) {
     gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW6);
 }
 
 static void qgemm_lut8_avx512(const sm_qw *w, int tile0, int tile1, const uint8_t *x, size_t ldx, int rows, float *out,
-                           size_t ldo) {
+                              size_t ldo) {
     gemm_lut(w, tile0, tile1, x, ldx, rows, out, ldo, SM_QW8);
 }
 
