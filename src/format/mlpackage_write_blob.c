@@ -52,10 +52,12 @@ static void make_flat(sm_pkg_part *p, uint64_t n) {
 
 /* Shapes of the parts in the file, and where they go. */
 static void plan_parts(const sm_const *c, int opset, bool flat, const size_t bytes[SM_PART_COUNT], sm_pkg_placed *out) {
+    sm_const whole = *c;
+    sm_tensor_unfold(&whole.src, &whole.want);
     *out = (sm_pkg_placed){0};
     for (int k = 0; k < SM_PART_COUNT; k++) {
         sm_pkg_part *p = &out->part[k];
-        p->rank = sm_enc_part_shape(&c->want, k, c->src.rank, c->src.dims, p->dims);
+        p->rank = sm_enc_part_shape(&whole.want, k, whole.src.rank, whole.src.dims, p->dims);
         if (p->rank < 0)
             continue;
         p->dtype = sm_enc_part_dtype(&c->want, k);
@@ -86,6 +88,7 @@ static void sharing_key(const sm_const *c, int opset, bool flat, sm_str *key) {
     sm_str_addf(key, ",%s,%d,%d", sm_dtype_name(c->want_dtype), flat, opset >= 9);
     for (int a = 0; a < c->src.rank; a++)
         sm_str_addf(key, ",%" PRId64, c->src.dims[a]);
+    sm_str_addf(key, "+%d", c->src.ones);
 }
 
 /* ------------------------------------------------------------------ fill */

@@ -231,14 +231,15 @@ static sm_status emit_lut_flat(func_writer *fw, const sm_value *v, const char *n
     const sm_encoding *e = &c->want;
     sm_pkg_placed p;
     uint32_t shape[SM_MAX_RANK];
-    int64_t rank = c->src.rank;
+    int64_t rank = v->type.rank;
     bool whole = true;
     if (fw->opset < 7)
         return cannot_hold(fw, v, "palettes came with iOS16", "target iOS16 or later, or fp16 weights");
     for (int a = 0; a < c->src.rank; a++) {
         whole = whole && e->block[a] == c->src.dims[a] && c->src.dims[a] <= INT32_MAX;
-        shape[a] = (uint32_t)c->src.dims[a];
     }
+    for (int a = 0; a < v->type.rank; a++)
+        shape[a] = (uint32_t)v->type.dims[a];
     if (!whole || e->vec > 1 || e->sc != SM_NONE || e->code == SM_UINT3)
         return cannot_hold(fw, v, "wanted one table of 2, 4, 16, 64 or 256 entries", "target iOS18 or later");
     SM_TRY(sm_pkg_place(fw->w, c, v->name, fw->opset, true, &p, fw->err));
@@ -269,7 +270,7 @@ static void emit_lut_scaled(func_writer *fw, const sm_value *v, const char *name
     sm_pkg_part scale = p->part[SM_PART_SCALE];
     bool per_table = true;
     char inner[512];
-    for (int a = 0; a < v->cst->src.rank; a++)
+    for (int a = 0; a < v->cst->src.rank; a++) /* axes behind these have blocks of 1 on both sides */
         per_table = per_table && e->sc_block[a] % e->block[a] == 0;
     snprintf(inner, sizeof inner, "%.480s_%s", name, per_table ? "table" : "unscaled");
     const char *first = new_name(fw, inner);

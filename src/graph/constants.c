@@ -7,6 +7,7 @@
  * to 64 elements carry their elements as symbolic value, like the results of shape arithmetic do.
  */
 #include <assert.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "graph/graph_int.h"
@@ -52,10 +53,11 @@ sm_value *sm_const_make(sm_builder *b, const char *name, const sm_tensor *src, c
     c->src = *src;
     c->want = *want;
     c->want_dtype = want_dtype;
+    sm_tensor_fold(&c->src, &c->want);
     v->cst = c;
-    v->type = (sm_type){.kind = SM_V_TENSOR, .dtype = want_dtype, .rank = src->rank};
-    for (int i = 0; i < src->rank; i++)
-        v->type.dims[i] = src->dims[i];
+    v->type = (sm_type){.kind = SM_V_TENSOR, .dtype = want_dtype, .rank = c->src.rank + c->src.ones};
+    for (int i = 0; i < v->type.rank; i++)
+        v->type.dims[i] = i < c->src.rank ? c->src.dims[i] : 1;
     if (!sm_const_name(g, v, name) || !sm_const_sym(g, v))
         return no_memory(b);
     return v;
@@ -99,6 +101,30 @@ sm_value *sm_const_as(sm_builder *b, const sm_value *v, const sm_encoding *want,
         return NULL;
     assert(v->cst != NULL && v->cst->n_str == 0);
     return sm_const_make(b, v->name, &v->cst->src, want, want_dtype);
+}
+
+sm_value *sm_const_behind(sm_builder *b, const sm_value *v, int ones) {
+    if (b->st != SM_OK || v == NULL)
+        return NULL;
+    assert(v->cst != NULL && v->cst->n_str == 0 && v->type.rank + ones <= SM_MAX_RANK);
+    sm_tensor t = v->cst->src;
+    t.ones += ones;
+    return sm_const_make(b, v->name, &t, &v->cst->want, v->cst->want_dtype);
+}
+
+sm_value *sm_const_rows(sm_builder *b, const sm_value *v, int64_t row, int64_t n) {
+    sm_tensor t;
+    if (b->st != SM_OK || v == NULL)
+        return NULL;
+    if (!sm_tensor_slice(&v->cst->src, row, n, &t)) {
+        b->st = SM_FAIL(&b->err, SM_UNSUPPORTED, "constant '%s': rows %" PRId64 " to %" PRId64 " cannot be cut out", v->name,
+                        row, row + n);
+        return NULL;
+    }
+    sm_encoding want = v->cst->want;
+    if (want.id == SM_ENC_LUT && want.block[0] == v->cst->src.dims[0]) /* one palette in all: one for each cut */
+        want.block[0] = n;
+    return sm_const_make(b, v->name, &t, &want, v->cst->want_dtype);
 }
 
 /* ---- interned ---- */

@@ -295,7 +295,8 @@ static void put_attr(printer *p, bool *first, const char *name) {
 
 static void put_const(printer *p, const sm_value *v, int depth) {
     char buf[512];
-    const sm_const *c = v->cst;
+    sm_const whole = *v->cst, *c = &whole;
+    sm_tensor_unfold(&whole.src, &whole.want);
     bool first = true, number = v->type.dtype != SM_STRING;
     if (p->o.mil && !is_plain(v))
         fail(p, SM_FAIL(p->err, SM_UNSUPPORTED,

@@ -299,6 +299,58 @@ sm_status sm_tensor_check(const sm_tensor *t, sm_err *err) {
     return SM_OK;
 }
 
+static void ones_of(sm_encoding *e, int axis) {
+    e->block[axis] = 1;
+    e->sc_block[axis] = 1;
+}
+
+static bool is_one(const sm_encoding *e, int axis) {
+    sm_enc_kind kind = sm_enc_row_of(e->id)->kind;
+    if (kind == SM_KIND_BLOCK)
+        return false;
+    if (kind == SM_KIND_DENSE)
+        return true;
+    return e->block[axis] == 1 && (e->sc == SM_NONE || e->sc_block[axis] == 1);
+}
+
+void sm_tensor_fold(sm_tensor *t, sm_encoding *want) {
+    while (t->rank > 2 && t->dims[t->rank - 1] == 1 && is_one(&t->enc, t->rank - 1) &&
+           (want == NULL || is_one(want, t->rank - 1))) {
+        t->rank--;
+        t->ones++;
+    }
+}
+
+void sm_tensor_unfold(sm_tensor *t, sm_encoding *want) {
+    for (; t->ones > 0; t->ones--) {
+        ones_of(&t->enc, t->rank);
+        if (want != NULL)
+            ones_of(want, t->rank);
+        t->dims[t->rank++] = 1;
+    }
+}
+
+bool sm_tensor_slice(const sm_tensor *t, int64_t row, int64_t n, sm_tensor *out) {
+    *out = *t;
+    if (t->rank != 2 || t->deinterleave != 0 || row < 0 || n < 1 || row + n > t->dims[0])
+        return false;
+    out->dims[0] = n;
+    for (int p = 0; p < SM_PART_COUNT; p++) {
+        int64_t shape[SM_MAX_RANK + 2];
+        int rank = sm_enc_part_shape(&t->enc, p, 2, t->dims, shape);
+        if (rank < 0)
+            continue;
+        int64_t block = shape[0] > 0 ? t->dims[0] / shape[0] : 1, in_row = 1;
+        for (int a = 1; a < rank; a++)
+            in_row *= shape[a];
+        int64_t bits = in_row * sm_dtype_bits(sm_enc_part_dtype(&t->enc, p));
+        if (row % block != 0 || n % block != 0 || row / block * bits % 8 != 0 || n / block * bits % 8 != 0)
+            return false;
+        out->part[p] = (sm_bytes){t->part[p].p + row / block * bits / 8, (size_t)(n / block * bits / 8)};
+    }
+    return true;
+}
+
 sm_tensor sm_tensor_dense(sm_dtype t, int rank, const int64_t *dims, const void *data) {
     sm_tensor r = {.dtype = t, .rank = rank, .enc = sm_enc_dense(t)};
     for (int a = 0; a < rank; a++)

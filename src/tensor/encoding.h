@@ -18,6 +18,9 @@
  * their rotary kernel.  `deinterleave` = head rows H undoes it in the view: inside each group of H rows, logical row
  * i < H/2 is stored row 2i, logical row H/2 + i is stored row 2i + 1.  All decoding below honours it; 0 means none.
  *
+ * Axes of extent 1 behind the last: a 1x1 convolution's weight [out, in, 1, 1] is the matrix [out, in] with ones = 2.  Rows,
+ * columns and blocks are those of the matrix, so that nothing but shapes shown to others knows of them.
+ *
  * The decoded value is rounded to the declared dtype (fp16 forms of Core ML decode to fp16); GGUF blocks declare fp32.
  *
  * Sources: the GGML block layouts are those of the public GGUF ecosystem; the Core ML forms are those of the public
@@ -62,6 +65,7 @@ typedef struct sm_tensor {
     sm_encoding enc;
     sm_bytes part[SM_PART_COUNT];
     int32_t deinterleave;
+    int ones; /* axes of extent 1 behind these */
 } sm_tensor;
 
 typedef struct sm_enc_row {
@@ -107,6 +111,12 @@ int64_t sm_tensor_cols(const sm_tensor *t);
 uint64_t sm_tensor_bytes(const sm_tensor *t); /* all parts */
 /* Checks that parts have the sizes the encoding wants. */
 sm_status sm_tensor_check(const sm_tensor *t, sm_err *err);
+/* Axes of extent 1 at the end of a tensor of more than two become `ones`, where no encoding minds; and back: rank + ones
+ * axes.  want: another encoding of the same shape, or NULL. */
+void sm_tensor_fold(sm_tensor *t, sm_encoding *want);
+void sm_tensor_unfold(sm_tensor *t, sm_encoding *want);
+/* Rows [row, row + n) of a matrix as a view; false when they do not begin and end at whole bytes and blocks of each part. */
+bool sm_tensor_slice(const sm_tensor *t, int64_t row, int64_t n, sm_tensor *out);
 /* A dense view over `data`. */
 sm_tensor sm_tensor_dense(sm_dtype t, int rank, const int64_t *dims, const void *data);
 

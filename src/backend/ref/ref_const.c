@@ -58,7 +58,9 @@ sm_status ref_const_tensor(sm_exe *e, const sm_value *v, const sm_tensor **out, 
 }
 
 static sm_status decode(const sm_tensor *t, ref_val *v, sm_err *err) {
-    SM_TRY(ref_alloc(v, t->dtype, t->rank, t->dims, err));
+    sm_tensor whole = *t;
+    sm_tensor_unfold(&whole, NULL);
+    SM_TRY(ref_alloc(v, t->dtype, whole.rank, whole.dims, err));
     bool dense = sm_enc_row_of(t->enc.id)->kind == SM_KIND_DENSE && t->deinterleave == 0;
     const uint8_t *p = t->part[SM_PART_DATA].p;
     if (v->n == 0)
