@@ -58,24 +58,22 @@ static bool try_part(const sm_block_rule *r, const int16_t *v, size_t n, float c
 }
 
 static best search_parts(const sm_block_rule *r, const int16_t *v, size_t n, const block_plan *p) {
-    best b = {0.0, 1.0, 1.0f, p->shift};
     block_trials t = block_trials_of(r, n);
-    float by = t.by, top = SM_MAX(r->qhi - p->shift, p->shift - r->qlo);
-    if (r->coarse)
-        for (int i = 0; i < FEW; i++)
-            try_part(r, v, n, p->code_at, block_few[i] / top, p->shift, &b);
+    best b = {0.0, 1.0, 1.0f, p->shift};
+    for (int i = 0; i < t.n_few; i++)
+        try_part(r, v, n, p->code_at, t.few[i] * p->part_of, p->shift, &b);
     int behind = 0;
-    for (float part = t.first; part < t.last && behind < t.patience; part *= by)
+    for (float part = t.first; part < t.last && behind < t.patience; part *= t.by)
         behind = try_part(r, v, n, p->code_at, part, p->shift, &b) ? 0 : behind + 1;
-    if (r->coarse && r->shifted) {
-        float part = b.part;
-        for (float shift = p->shift - 1.0f; shift <= p->shift + 1.0f; shift += 2.0f) {
-            if (shift < r->off_lo || shift > r->off_hi)
-                continue;
-            try_part(r, v, n, p->code_at, part * (1.0f / by), shift, &b);
+    float base = b.part;
+    for (float shift = p->shift - 1.0f; shift <= p->shift + 1.0f && t.beside > 0; shift += 2.0f) {
+        float part = base;
+        if (shift < r->off_lo || shift > r->off_hi)
+            continue;
+        for (int i = 0; i < t.beside; i++)
+            part *= 1.0f / t.by;
+        for (int i = -t.beside; i <= t.beside; i++, part *= t.by)
             try_part(r, v, n, p->code_at, part, shift, &b);
-            try_part(r, v, n, p->code_at, part * by, shift, &b);
-        }
     }
     for (int i = 0; i < t.halvings; i++) {
         float part = b.part, half = t.half[i];

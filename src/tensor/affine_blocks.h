@@ -8,9 +8,10 @@
  *
  *   1. v = the block in 16-bit whole numbers, its largest weight at VFULL.
  *   2. A trial multiplies by a 16-bit fraction, which gives d with `frac` bits behind the point; clamps; rounds.  Its
- *      worth is sum(v d)^2 / sum(d d).  Trials start where the largest weight just fits and clip more each time, until
- *      four in a row are no better.  With an offset of 4 bits, those beside it are tried round the best; last come two
- *      trials half a step beside the best.
+ *      worth is sum(v d)^2 / sum(d d).  The first trials give the largest weight a code that weights quantized before
+ *      may have had, so that those are found again without error.  Then they start where the largest weight just fits
+ *      and clip more each time, until some in a row are no better.  With an offset of 4 bits, those beside it are tried
+ *      round the best; last come trials between the best and its neighbours.
  *   3. The best trial's scale, sum(v d) / sum(d d), is rounded to fp16 and competes with the plain scale: true errors,
  *      in f32.
  *

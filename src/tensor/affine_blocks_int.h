@@ -30,21 +30,22 @@ static inline float block_clamp(float v, float lo, float hi) {
 typedef struct block_trials {
     float first, by, last; /* beyond `last` trials leave 16 bits */
     int patience;          /* trials in a row that are no better */
-    int halvings;          /* pairs of trials beside the best, */
-    float half[2];         /* nearer each time */
+    int n_few;             /* trials of few[] before: codes of the largest weight */
+    float few[3];
+    int beside;    /* trials to each side of the best with each offset beside */
+    int halvings;  /* pairs of trials beside the best, */
+    float half[2]; /* nearer each time */
 } block_trials;
 
+/* few: codes that the largest of weights quantized before may have had: of few values or other codes of 4 bits; in 8
+ * bits 8 or 16 times a power of two, which leaves their scale a number of fp16, and 16 times 7, 15 times 8. */
 static inline block_trials block_trials_of(const sm_block_rule *r, size_t n) {
     if (!r->coarse)
-        return (block_trials){1.0f, 1.03f, 3.6f, 4, 1, {1.015f, 1.0f}};
+        return (block_trials){1.0f, 1.03f, 3.6f, 4, r->shifted ? 0 : 3, {64.0f, 112.0f, 120.0f}, 0, 1, {1.015f}};
     if (n <= SM_SHORT_BLOCK)
-        return (block_trials){0.94f, 1.06f, 14.0f, 4, 1, {1.03f, 1.0f}};
-    return (block_trials){0.94f, 1.12f, 14.0f, 2, 2, {1.06f, 1.03f}};
+        return (block_trials){0.94f, 1.06f, 13.0f, 4, 3, {1.0f, 5.0f, 6.0f}, r->shifted ? 2 : 0, 1, {1.03f}};
+    return (block_trials){0.94f, 1.12f, 13.0f, 2, 3, {1.0f, 5.0f, 6.0f}, r->shifted ? 1 : 0, 2, {1.06f, 1.03f}};
 }
-
-/* Codes that the largest of weights quantized before may have had, by few values or by other codes of 4 bits. */
-enum { FEW = 3 };
-static const float block_few[FEW] = {1.0f, 5.0f, 6.0f};
 
 /* The numbers of a block whose weights are in from..to. */
 typedef struct block_plan {
@@ -52,6 +53,7 @@ typedef struct block_plan {
     float most;    /* largest magnitude */
     float plain;   /* the plain scale, of fp16 */
     float code_at; /* fraction that makes d of v at part 1 */
+    float part_of; /* part at which the largest weight gets code 1 */
     float shift;   /* offset */
 } block_plan;
 
@@ -78,6 +80,7 @@ static inline block_plan block_plan_of(const sm_block_rule *r, float from, float
     p.ordinary = ordinary;
     p.most = ordinary ? most : 1.0f;
     p.plain = ordinary ? block_fp16(plain) : 1.0f;
+    p.part_of = ordinary ? unit / most : 0.0f;
     p.code_at = ordinary ? most / unit * ((float)(1 << r->frac) * (32768.0f / VFULL)) : 0.0f;
     return p;
 }

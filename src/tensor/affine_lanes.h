@@ -80,6 +80,7 @@ typedef struct lanes {
     alignas(64) float most[LANES];
     alignas(64) float plain[LANES];
     alignas(64) float code_at[LANES];
+    alignas(64) float part_of[LANES];
     alignas(64) float shift[LANES];
     alignas(64) int32_t ordinary[LANES];
     alignas(64) int32_t lo[LANES];
@@ -138,6 +139,7 @@ static void plan_lanes(lanes *g, size_t n) {
         g->most[l] = p.most;
         g->plain[l] = p.plain;
         g->code_at[l] = p.code_at;
+        g->part_of[l] = p.part_of;
         g->shift[l] = p.shift;
         g->ordinary[l] = p.ordinary;
     }
@@ -179,7 +181,7 @@ static inline bool try_lanes(lanes *g, const float *part, const float *shift, co
 static void try_beside(lanes *g) {
     alignas(64) float shift[LANES], part[LANES], base[LANES];
     alignas(64) int32_t may[LANES];
-    float by = g->trials.by;
+    const block_trials t = g->trials;
     memcpy(base, g->best.part, sizeof base);
     for (float step = -1.0f; step <= 1.0f; step += 2.0f) {
         for (size_t l = 0; l < LANES; l++) {
@@ -188,17 +190,19 @@ static void try_beside(lanes *g) {
             shift[l] = may[l] ? shift[l] : g->shift[l];
         }
         limits_of(g, shift);
-        for (int k = 0; k < 3; k++) {
-            float f = k == 0 ? 1.0f / by : k == 1 ? 1.0f : by;
+        memcpy(part, base, sizeof part);
+        for (int i = 0; i < t.beside; i++)
             for (size_t l = 0; l < LANES; l++)
-                part[l] = base[l] * f;
+                part[l] *= 1.0f / t.by;
+        for (int i = -t.beside; i <= t.beside; i++) {
             try_lanes(g, part, shift, may);
+            for (size_t l = 0; l < LANES; l++)
+                part[l] *= t.by;
         }
     }
 }
 
 static void search_lanes(lanes *g) {
-    const sm_block_rule *r = g->r;
     lanes_best *b = &g->best;
     const block_trials t = g->trials;
     alignas(64) float part[LANES], base[LANES], shift[LANES];
@@ -211,14 +215,11 @@ static void search_lanes(lanes *g) {
         may[l] = 1;
     }
     limits_of(g, g->shift);
-    if (r->coarse)
-        for (int i = 0; i < FEW; i++) {
-            for (size_t l = 0; l < LANES; l++) {
-                float up = r->qhi - g->shift[l], down = g->shift[l] - r->qlo;
-                part[l] = block_few[i] / (up > down ? up : down);
-            }
-            try_lanes(g, part, g->shift, may);
-        }
+    for (int i = 0; i < t.n_few; i++) {
+        for (size_t l = 0; l < LANES; l++)
+            part[l] = t.few[i] * g->part_of[l];
+        try_lanes(g, part, g->shift, may);
+    }
     for (size_t l = 0; l < LANES; l++)
         b->behind[l] = g->ordinary[l] ? 0 : t.patience;
     bool patient = true;
@@ -229,7 +230,7 @@ static void search_lanes(lanes *g) {
         }
         patient = try_lanes(g, part, g->shift, may);
     }
-    if (r->coarse && r->shifted)
+    if (t.beside > 0)
         try_beside(g);
     for (size_t l = 0; l < LANES; l++)
         may[l] = 1;
@@ -369,23 +370,21 @@ static bool try_long(long_block *b, float part, float shift) {
 static void search_long(long_block *b) {
     const sm_block_rule *r = b->r;
     block_trials t = block_trials_of(r, b->n);
-    float shift = b->plan.shift, by = t.by;
-    float top = SM_MAX(r->qhi - shift, shift - r->qlo);
-    if (r->coarse)
-        for (int i = 0; i < FEW; i++)
-            try_long(b, block_few[i] / top, shift);
+    float first = b->plan.shift;
+    for (int i = 0; i < t.n_few; i++)
+        try_long(b, t.few[i] * b->plan.part_of, first);
     int behind = 0;
-    for (float part = t.first; part < t.last && behind < t.patience; part *= by)
-        behind = try_long(b, part, shift) ? 0 : behind + 1;
-    if (r->coarse && r->shifted) {
-        float part = b->part;
-        for (float near = shift - 1.0f; near <= shift + 1.0f; near += 2.0f) {
-            if (near < r->off_lo || near > r->off_hi)
-                continue;
-            try_long(b, part * (1.0f / by), near);
-            try_long(b, part, near);
-            try_long(b, part * by, near);
-        }
+    for (float part = t.first; part < t.last && behind < t.patience; part *= t.by)
+        behind = try_long(b, part, first) ? 0 : behind + 1;
+    float base = b->part;
+    for (float shift = first - 1.0f; shift <= first + 1.0f && t.beside > 0; shift += 2.0f) {
+        float part = base;
+        if (shift < r->off_lo || shift > r->off_hi)
+            continue;
+        for (int i = 0; i < t.beside; i++)
+            part *= 1.0f / t.by;
+        for (int i = -t.beside; i <= t.beside; i++, part *= t.by)
+            try_long(b, part, shift);
     }
     for (int i = 0; i < t.halvings; i++) {
         float part = b->part, half = t.half[i];

@@ -195,6 +195,13 @@ static void found_again(void **state) {
     assert_memory_equal(c.y, x, sizeof x);
     coded_free(&c);
     for (int i = 0; i < 4 * 64; i++)
+        x[i] = (float)((int)(rnd() % 31) - 15) * 0.0123291015625f; /* codes of 5 bits */
+    for (int i = 0; i < 4 * 64; i += 32)
+        x[i] = i % 64 ? 16 * 0.0123291015625f : -16 * 0.0123291015625f;
+    c = encode("int8, fp16", 32, x, 4, 64);
+    assert_memory_equal(c.y, x, sizeof x);
+    coded_free(&c);
+    for (int i = 0; i < 4 * 64; i++)
         x[i] = i < 64 ? 0.0f : i < 128 ? -3.25f : i < 192 ? 65504.0f : 0x1p-24f; /* one value a row */
     for (size_t f = 0; f < 4; f++) {
         c = encode(forms[f], 64, x, 4, 64);
