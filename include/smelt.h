@@ -255,12 +255,20 @@ typedef struct smelt_tensor_report {
 
 typedef struct smelt_convert_options {
     size_t size;
-    const char *kv;    /* "state", "io"; NULL: state */
+    const char *kv;    /* "state", "io", "none"; NULL: state, and io before iOS18 and for the Neural Engine */
     const char *quant; /* "auto", "keep", "none", "int4", "int8", "uint4", "uint8", "lut1", 2, 3, 4, 6, 8; NULL: auto */
     int quant_block;   /* weights of a row that share a scale, anew; 0: 32; negative: the whole row */
     int32_t context;   /* positions; 0: trained, at most 2048 */
-    int32_t seq;       /* tokens per call of a fixed-shape package; 0: 1..context */
-    const char *target;    /* "iOS18"; NULL: iOS18 */
+    const char *seq;   /* tokens per call: "N", "A..B", "N,M,.."; NULL: 1..context */
+    const char *functions; /* "prefill:64,decode:1", "NAME:N@CONTEXT": several functions of fixed shapes; NULL: one */
+    const char *units;     /* "all", "cpuAndGPU", "cpuOnly", "cpuAndNeuralEngine"; NULL: all */
+    const char *target;    /* "iOS15".."iOS18", "iOS26", "macOS12".."macOS15", "macOS26"; NULL: iOS18 */
+    const char *precision; /* "fp16", "fp32"; NULL: fp16 */
+    const char
+        *fp32; /* names (patterns with *, between commas) of what is computed in fp32 beside fp16; NULL: nothing */
+    const char *mask;      /* "given", "made"; NULL: the design's */
+    const char *attention; /* "fused", "decomposed"; NULL: the design's */
+    const char *logits;    /* "all", "last", "argmax", "topk:K"; NULL: all */
     const char *tokenizer; /* as in smelt_model_options */
     bool dry_run;          /* report only, write nothing */
     bool progress;         /* a bar on stderr when it is a terminal */

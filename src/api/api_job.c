@@ -4,8 +4,6 @@
  */
 #include "api/api_int.h"
 
-#include <strings.h>
-
 #include "base/log.h"
 #include "engine/sampler.h"
 #include "job/choices.h"
@@ -16,13 +14,22 @@
 #include "job/predict.h"
 
 static sm_status convert_opts(const smelt_convert_options *o, sm_convert_opts *c, sm_err *e) {
-    const char *kv = o->kv ? o->kv : "state", *quant = o->quant ? o->quant : "auto";
+    const char *quant = o->quant ? o->quant : "auto";
     memset(c, 0, sizeof *c);
-    if (strcmp(kv, "state") != 0 && strcmp(kv, "io") != 0)
-        return SM_FAIL(e, SM_UNSUPPORTED, "KV form '%s' is not supported here: wanted state or io", kv);
-    if (o->target && strcasecmp(o->target, "iOS18") != 0 && strcasecmp(o->target, "macOS15") != 0)
-        return SM_FAIL(e, SM_UNSUPPORTED, "target '%s' is not supported here yet: wanted iOS18 or macOS15", o->target);
-    c->profile = strcmp(kv, "io") == 0 ? "kv-io" : "gpu";
+    if (o->seq && o->functions)
+        return SM_FAIL(e, SM_USAGE, "--seq and --functions: each says how many tokens a call has; wanted one of them");
+    c->words = (sm_convert_words){
+        .units = o->units,
+        .target = o->target,
+        .precision = o->precision,
+        .fp32 = o->fp32,
+        .kv = o->kv,
+        .mask = o->mask,
+        .attention = o->attention,
+        .logits = o->logits,
+        .seq = o->seq,
+        .functions = o->functions,
+    };
     if (!sm_quant_of_name(quant, &c->quant))
         return SM_FAIL(e, SM_UNSUPPORTED,
                        "quantization '%s' is not supported here yet: wanted auto, keep, none, int4, int8, uint4, uint8 "
@@ -32,7 +39,6 @@ static sm_status convert_opts(const smelt_convert_options *o, sm_convert_opts *c
     c->group = o->quant_group > 0 ? o->quant_group : o->quant_group < 0 ? 0 : SM_GROUP_USUAL;
     c->threads = o->threads;
     c->ctx = o->context;
-    c->seq = o->seq;
     c->tokenizer = o->tokenizer;
     c->dry_run = o->dry_run;
     c->progress = o->progress;

@@ -10,7 +10,8 @@
 
 typedef struct convert_args {
     opt_common k;
-    const char *to, *target, *precision, *quant, *units, *kv, *seq, *tokenizer, *block, *ignored;
+    const char *to, *target, *precision, *fp32, *quant, *units, *kv, *mask, *attention, *logits, *seq, *functions;
+    const char *tokenizer, *block, *ignored;
     int64_t group;
     bool dry_run;
 } convert_args;
@@ -19,9 +20,12 @@ typedef struct convert_args {
 static const opt convert_opts[] = {
     {"to", 0, OPT_STR, AT(to), "mlpackage", "what to write; default: what OUT ends in", 0, 0, NULL},
     {"dry-run", 0, OPT_ON, AT(dry_run), NULL, "do everything but write", 0, 0, NULL},
-    {"target", 0, OPT_STR, AT(target), "iOS18", "oldest system that shall run it; default iOS18", 0, 0, NULL,
-     "iOS18 macOS15"},
-    {"precision", 0, OPT_STR, AT(precision), "fp16", "of activations; default fp16", 0, 0, NULL},
+    {"target", 0, OPT_STR, AT(target), "OS",
+     "oldest system that shall run it: iOS15 to iOS18, iOS26, or macOS12 to macOS15, macOS26; default iOS18", 0, 0,
+     NULL, "iOS15 iOS16 iOS17 iOS18 iOS26 macOS12 macOS13 macOS14 macOS15 macOS26"},
+    {"precision", 0, OPT_STR, AT(precision), "fp16|fp32", "of activations; default fp16", 0, 0, NULL, "fp16 fp32"},
+    {"fp32", 0, OPT_STR, AT(fp32), "NAME,..",
+     "tensors (blk.0.*) or values whose ops are computed in fp32 although the rest is fp16", 0, 0, NULL},
     {"quant", 0, OPT_STR, AT(quant), "Q",
      "weights: auto keeps the codes where the package can hold them, keep insists on it, none: fp16; new codes: int4, "
      "int8, uint4, uint8 with a zero point, or palettes of 2 to 256 values: lut1, lut2, lut3, lut4, lut6, lut8; "
@@ -33,17 +37,26 @@ static const opt convert_opts[] = {
     {"block", 0, OPT_STR, AT(block), "N|channel",
      "weights of a row that share a scale when they are quantized anew; channel: the whole row; default 32", 0, 0,
      NULL},
-    {"units", 0, OPT_STR, AT(units), "U", "compute units the design is for: all, cpuAndGPU, cpuOnly; default all", 0, 0,
-     NULL, "all cpuAndGPU cpuOnly"},
-    {"kv", 0, OPT_STR, AT(kv), "state|io", "caches as states, or as inputs and outputs; default state", 0, 0, NULL},
-    {"seq", 0, OPT_STR, AT(seq), "N|1..N", "tokens per call; default 1..ctx, or with --kv io a number", 0, 0, NULL},
+    {"units", 0, OPT_STR, AT(units), "U",
+     "compute units the design is for: all, cpuAndGPU, cpuOnly, or cpuAndNeuralEngine; default all", 0, 0, NULL,
+     "all cpuAndGPU cpuOnly cpuAndNeuralEngine"},
+    {"kv", 0, OPT_STR, AT(kv), "state|io|none",
+     "caches as states, as inputs and outputs, or no caches; default state, before iOS18 and for the Neural Engine io",
+     0, 0, NULL},
+    {"seq", 0, OPT_STR, AT(seq), "N|A..B|N,M,..", "tokens per call: one number, a range, or a list; default 1..ctx", 0,
+     0, NULL},
+    {"functions", 0, OPT_STR, AT(functions), "NAME:N,..",
+     "several functions of fixed shapes that share weights; NAME:N@CTX gives one a context of its own", 0, 0, NULL},
+    {"mask", 0, OPT_STR, AT(mask), "given|made", "the causal mask as an input, or made from positions; default given",
+     0, 0, NULL},
+    {"attention", 0, OPT_STR, AT(attention), "fused|decomposed", "default fused where the target has it", 0, 0, NULL},
+    {"logits", 0, OPT_STR, AT(logits), "all|last|argmax|topk:K",
+     "of every token, of the last one, or what it makes most likely; default all", 0, 0, NULL, "all last argmax topk:"},
     {"tokenizer", 0, OPT_STR, AT(tokenizer), "PATH", "file to take vocabulary and template from", 0, 0, NULL},
     {"verify", 0, OPT_STR, AT(ignored), "TEXTFILE", "compare with the source", 0, 0,
      "compare `smelt eval` of both files"},
     {"max-kl", 0, OPT_STR, AT(ignored), "X", "for --verify", 0, 0, "compare `smelt eval` of both files"},
     {"imatrix", 0, OPT_STR, AT(ignored), "FILE", "importance of weights", 0, 0, "leave it out"},
-    {"functions", 0, OPT_STR, AT(ignored), "NAME:N,..", "several functions", 0, 0,
-     "one flexible function serves all lengths"},
     {"split", 0, OPT_STR, AT(ignored), "HOW", "several packages", 0, 0, "leave it out: one package is written"},
     {"surgery", 0, OPT_STR, AT(ignored), "NAME,..", "rewrites", 0, 0, "leave it out"},
 };
@@ -118,22 +131,6 @@ static bool one_of(const char *v, const char *const *list) {
     return false;
 }
 
-/* "N" or "1..N". */
-static sm_status parse_seq(const char *text, bool fixed, int32_t *out, sm_err *err) {
-    int lo, n = 0, end = 0;
-    if (sscanf(text, "%d..%d%n", &lo, &n, &end) == 2 && text[end] == '\0' && lo == 1 && n >= 1 && !fixed) {
-        *out = n;
-        return SM_OK;
-    }
-    end = 0;
-    if (sscanf(text, "%d%n", &n, &end) != 1 || text[end] != '\0' || n < 1)
-        return refuse(err, "seq", text, fixed ? "a number of tokens per call" : "1..N");
-    if (!fixed)
-        return refuse(err, "seq", text, "1..N with --kv state, or --kv io --seq N");
-    *out = n;
-    return SM_OK;
-}
-
 /* A number of weights, or "channel" (also 0): whole rows. */
 static sm_status parse_block(const char *text, int *out, sm_err *err) {
     int n = 0, end = 0;
@@ -148,35 +145,30 @@ static sm_status parse_block(const char *text, int *out, sm_err *err) {
 }
 
 static sm_status fill_options(const convert_args *a, smelt_convert_options *o, sm_err *err) {
-    static const char *const units[] = {"all", "cpuAndGPU", "cpuOnly", "CPU_AND_GPU", "CPU_ONLY", NULL};
-    static const char *const targets[] = {"iOS18", "macOS15", NULL};
     static const char *const quants[] = {"auto", "keep", "none", "int4", "int8", "uint4", "uint8",
                                          "lut1", "lut2", "lut3", "lut4", "lut6", "lut8",  NULL};
-    static const char *const kvs[] = {"state", "io", NULL};
     if (a->to && strcmp(a->to, "mlpackage") != 0)
         return refuse(err, "to", a->to, "mlpackage");
-    if (a->units && !one_of(a->units, units))
-        return refuse(err, "units", a->units,
-                      "all, cpuAndGPU, cpuOnly; --kv io --seq N gives a package of fixed shapes");
-    if (a->target && !one_of(a->target, targets))
-        return refuse(err, "target", a->target, "iOS18, macOS15");
-    if (a->precision && strcasecmp(a->precision, "fp16") != 0)
-        return refuse(err, "precision", a->precision, "fp16");
     if (a->quant && !one_of(a->quant, quants))
         return refuse(err, "quant", a->quant,
                       "auto, keep, none, int4, int8, uint4, uint8, lut1, lut2, lut3, lut4, lut6, lut8");
-    if (a->kv && !one_of(a->kv, kvs))
-        return refuse(err, "kv", a->kv, "state, io");
     bool palettes = a->quant && strncasecmp(a->quant, "lut", 3) == 0;
     if (a->group >= 0 && !palettes)
         return SM_FAIL(err, SM_USAGE, "--group is for palettes, --quant lut1 to lut8; scales have --block");
     if (a->block && palettes)
         return SM_FAIL(err, SM_USAGE, "--block is for scales; the channels that share a palette are --group N");
-    bool io = a->kv && strcmp(a->kv, "io") == 0;
     *o = (smelt_convert_options){
         .size = sizeof *o,
         .kv = a->kv,
         .quant = a->quant,
+        .seq = a->seq,
+        .functions = a->functions,
+        .units = a->units,
+        .precision = a->precision,
+        .fp32 = a->fp32,
+        .mask = a->mask,
+        .attention = a->attention,
+        .logits = a->logits,
         .threads = (int)a->k.threads,
         .context = (int32_t)a->k.ctx,
         .target = a->target,
@@ -187,12 +179,7 @@ static sm_status fill_options(const convert_args *a, smelt_convert_options *o, s
     };
     if (a->group >= 0)
         o->quant_group = a->group == 0 ? -1 : (int32_t)a->group;
-    if (a->block)
-        SM_TRY(parse_block(a->block, &o->quant_block, err));
-    if (io && !a->seq)
-        return SM_FAIL(err, SM_USAGE,
-                       "--kv io makes a package of fixed shapes: it needs --seq N, the tokens of a call");
-    return a->seq ? parse_seq(a->seq, io, &o->seq, err) : SM_OK;
+    return a->block ? parse_block(a->block, &o->quant_block, err) : SM_OK;
 }
 
 /* ------------------------------------------------------------------ report */

@@ -117,8 +117,8 @@ sm_value *sm_const_rows(sm_builder *b, const sm_value *v, int64_t row, int64_t n
     if (b->st != SM_OK || v == NULL)
         return NULL;
     if (!sm_tensor_slice(&v->cst->src, row, n, &t)) {
-        b->st = SM_FAIL(&b->err, SM_UNSUPPORTED, "constant '%s': rows %" PRId64 " to %" PRId64 " cannot be cut out", v->name,
-                        row, row + n);
+        b->st = SM_FAIL(&b->err, SM_UNSUPPORTED, "constant '%s': rows %" PRId64 " to %" PRId64 " cannot be cut out",
+                        v->name, row, row + n);
         return NULL;
     }
     sm_encoding want = v->cst->want;

@@ -16,42 +16,35 @@
 #include "job/hash.h"
 #include "job/load.h"
 
-enum { CTX_USUAL = 2048, META_MAX = 16 };
+enum { CTX_USUAL = 2048, META_MAX = 24 };
 
 typedef struct job {
     const char *in, *out;
     const sm_convert_opts *o;
     sm_convert_report *rep;
     sm_loaded *l;
-    sm_profile p;
-    sm_func *f; /* lowered */
+    sm_convert_plan plan;
+    sm_func *f[SM_CONVERT_FUNCTIONS]; /* lowered */
+    sm_lowered notes[SM_CONVERT_FUNCTIONS];
     sm_str tokenizer;
     sm_pkg_kv meta[META_MAX];
     size_t n_meta;
 } job;
 
 /* ------------------------------------------------------------------ options */
-static sm_status fill_profile(job *j, sm_err *err) {
-    const sm_profile *row = sm_profile_find(j->o->profile);
+static sm_status make_plan(job *j, sm_err *err) {
     int32_t ctx;
-    if (!row)
-        return SM_FAIL(err, SM_USAGE, "there is no package design '%s'", j->o->profile);
     SM_TRY(sm_loaded_ctx(j->l, j->o->ctx, CTX_USUAL, 1, &ctx, err));
     if (j->l->info.trained_ctx > 0 && ctx > j->l->info.trained_ctx)
         sm_log(1, "context of %d is more than the %d that the model was trained for", ctx, j->l->info.trained_ctx);
-    j->p = *row;
-    j->p.ctx = ctx;
-    j->p.quant = j->o->quant;
-    j->p.quant_block = j->o->quant_block;
-    j->p.quant_group = j->o->group;
-    if (j->o->seq > ctx)
-        return SM_FAIL(err, SM_USAGE, "--seq %" PRId64 ": wanted at most the context, %d", j->o->seq, ctx);
-    if (!row->flexible && j->o->seq < 1)
-        return SM_FAIL(err, SM_USAGE, "a package of fixed shapes needs the number of tokens per call: --seq N");
-    j->p.seq_min = j->o->seq > 0 && !row->flexible ? j->o->seq : 1;
-    j->p.seq_max = j->o->seq > 0 ? j->o->seq : ctx;
-    j->rep->ctx = ctx;
-    j->rep->spec_version = row->opset;
+    SM_TRY(sm_convert_plan_of(&j->o->words, ctx, j->l->graph->arena, &j->plan, err));
+    for (int i = 0; i < j->plan.n; i++) {
+        j->plan.p[i].quant = j->o->quant;
+        j->plan.p[i].quant_block = j->o->quant_block;
+        j->plan.p[i].quant_group = j->o->group;
+    }
+    j->rep->ctx = (int32_t)j->plan.p[0].ctx;
+    j->rep->spec_version = j->plan.p[0].opset;
     return SM_OK;
 }
 
@@ -89,6 +82,42 @@ static const char *generation_config(job *j) {
     return out;
 }
 
+/* What the caller of a package puts into inputs that depend on positions: docs/formats.md. */
+static sm_status put_turns(job *j, const sm_lowered *n, sm_err *err) {
+    sm_str s = SM_STR_INIT;
+    sm_status st = SM_OK;
+    for (int i = 0; i < n->n_turns; i++) {
+        const sm_lowered_turn *t = &n->turn[i];
+        const float *f = (const float *)(const void *)t->inv_freq->cst->src.part[SM_PART_DATA].p;
+        sm_str_addf(&s, "%s{\"cos\":\"%s\",\"sin\":\"%s\",\"scale\":%.9g,\"inv_freq\":[", i > 0 ? "," : "[", t->cos,
+                    t->sin, t->scale);
+        for (int64_t k = 0; k < t->inv_freq->type.dims[0]; k++)
+            sm_str_addf(&s, "%s%.9g", k > 0 ? "," : "", (double)f[k]);
+        sm_str_adds(&s, "]}");
+    }
+    if (n->n_turns > 0) {
+        sm_str_adds(&s, "]");
+        st = put_meta(j, SM_PKG_META_TURNS, sm_str_ok(&s) ? sm_arena_strndup(j->l->graph->arena, s.p, s.n) : NULL, err);
+    }
+    sm_str_free(&s);
+    return st;
+}
+
+static sm_status put_masks(job *j, const sm_lowered *n, sm_err *err) {
+    sm_str s = SM_STR_INIT;
+    bool told = n->n_turns > 0;
+    for (int i = 0; i < n->n_masks; i++)
+        told |= n->mask[i].window > 0;
+    for (int i = 0; i < n->n_masks; i++)
+        sm_str_addf(&s, "%s\"%s\":%" PRId64, i > 0 ? "," : "{", n->mask[i].name, n->mask[i].window);
+    sm_str_adds(&s, "}");
+    sm_status st = SM_OK;
+    if (told && n->n_masks > 0)
+        st = put_meta(j, SM_PKG_META_MASKS, sm_str_ok(&s) ? sm_arena_strndup(j->l->graph->arena, s.p, s.n) : NULL, err);
+    sm_str_free(&s);
+    return st;
+}
+
 static sm_status fill_meta(job *j, sm_err *err) {
     sm_arena *a = j->l->graph->arena;
     const sm_loaded *l = j->l;
@@ -96,7 +125,7 @@ static sm_status fill_meta(job *j, sm_err *err) {
     SM_TRY(put_meta(j, SM_PKG_META_NAME, l->name, err));
     SM_TRY(put_meta(j, SM_PKG_META_ARCH, sm_arena_strdup(a, l->info.architecture), err));
     SM_TRY(put_number(j, SM_PKG_META_PARAMS, l->info.n_params, err));
-    SM_TRY(put_number(j, SM_PKG_META_CTX, (uint64_t)j->p.ctx, err));
+    SM_TRY(put_number(j, SM_PKG_META_CTX, (uint64_t)j->rep->ctx, err));
     SM_TRY(put_number(j, SM_PKG_META_TRAINED, (uint64_t)l->info.trained_ctx, err));
     SM_TRY(put_number(j, SM_PKG_META_KV, j->rep->kv_bytes, err));
     SM_TRY(put_meta(j, SM_PKG_META_SOURCE, sm_arena_strdup(a, sm_path_base(j->in)), err));
@@ -105,6 +134,8 @@ static sm_status fill_meta(job *j, sm_err *err) {
         SM_TRY(put_meta(j, SM_PKG_META_SHA, sm_arena_strdup(a, hex), err));
     }
     SM_TRY(put_meta(j, SM_PKG_META_GENERATION, generation_config(j), err));
+    SM_TRY(put_turns(j, &j->notes[0], err));
+    SM_TRY(put_masks(j, &j->notes[0], err));
     if (l->tok) {
         sm_sv t = sm_tokenizer_chat_template(l->tok, NULL);
         SM_TRY(put_meta(j, SM_PKG_META_TEMPLATE, sm_arena_strndup(a, t.p ? t.p : "", t.n), err));
@@ -128,7 +159,7 @@ static void count_kv(job *j) {
     int n = sm_func_kv_slots(j->l->func, slots, 1024);
     for (int i = 0; i < n; i++)
         j->rep->kv_bytes +=
-            2u * (uint64_t)j->p.ctx * (uint64_t)slots[i].heads * (uint64_t)(slots[i].head_dim + slots[i].v_dim);
+            2u * (uint64_t)j->rep->ctx * (uint64_t)slots[i].heads * (uint64_t)(slots[i].head_dim + slots[i].v_dim);
 }
 
 /* ------------------------------------------------------------------ tensors */
@@ -194,20 +225,28 @@ static sm_status try_values(job *j, sm_value **v, int n, bool *seen, sm_err *err
 static sm_status dry_run(job *j, sm_err *err) {
     bool *seen = sm_alloc_n(j->l->graph->n_values, sizeof *seen);
     sm_status st = seen ? SM_OK : SM_NOMEM(err);
-    for (sm_node *n = j->f->body->first; n && st == SM_OK; n = n->next) {
-        st = try_values(j, n->in, sm_op_row_of(n->op)->n_slots, seen, err);
-        if (st == SM_OK)
-            st = try_values(j, n->list, n->n_list, seen, err);
-    }
+    for (int i = 0; i < j->plan.n && st == SM_OK; i++)
+        for (sm_node *n = j->f[i]->body->first; n && st == SM_OK; n = n->next) {
+            st = try_values(j, n->in, sm_op_row_of(n->op)->n_slots, seen, err);
+            if (st == SM_OK)
+                st = try_values(j, n->list, n->n_list, seen, err);
+        }
     sm_free(seen);
     return st;
 }
 
 /* ------------------------------------------------------------------ */
+static bool is_wanted(const job *j, const sm_func *f) {
+    for (int i = 0; i < j->plan.n; i++)
+        if (j->f[i] == f)
+            return true;
+    return false;
+}
+
 static sm_status write_package(job *j, sm_err *err) {
     sm_graph *g = j->l->graph;
     for (int i = g->n_funcs - 1; i >= 0; i--)
-        if (g->funcs[i] != j->f)
+        if (!is_wanted(j, g->funcs[i]))
             sm_graph_drop_func(g, g->funcs[i]);
     sm_pkg_item item = {
         .path = SM_PKG_TOKENIZER,
@@ -218,8 +257,8 @@ static sm_status write_package(job *j, sm_err *err) {
     };
     sm_package p = {
         .path = j->out,
-        .spec_version = j->p.opset,
-        .default_function = j->f->name,
+        .spec_version = j->plan.p[0].opset,
+        .default_function = j->f[0]->name,
         .short_description = j->l->name,
         .version = "",
         .author = "",
@@ -234,28 +273,33 @@ static sm_status write_package(job *j, sm_err *err) {
     return sm_mlpackage_write(&p, j->out, &wo, err);
 }
 
-sm_status sm_convert(const char *in, const char *out, const sm_convert_opts *o, sm_convert_report *rep, sm_err *err) {
-    job j = {.in = in, .out = out, .o = o, .rep = rep, .tokenizer = SM_STR_INIT};
-    sm_load_opts lo = {.tokenizer = o->tokenizer};
-    sm_status st;
-    memset(rep, 0, sizeof *rep);
-    if (!o->dry_run && strcmp(sm_path_ext(out), ".mlpackage") != 0)
+static sm_status convert(job *j, sm_err *err) {
+    sm_load_opts lo = {.tokenizer = j->o->tokenizer};
+    bool dry = j->o->dry_run;
+    if (!dry && strcmp(sm_path_ext(j->out), ".mlpackage") != 0)
         return SM_FAIL(err, SM_UNSUPPORTED,
-                       "%s: only Core ML packages are written here yet: wanted a name ending in .mlpackage", out);
-    SM_TRY_DONE(sm_load(in, &lo, &j.l, err));
-    if (!j.l->ckpt) {
-        st = SM_FAIL(err, SM_UNSUPPORTED, "%s: is a package already; only checkpoints are converted here yet", in);
-        goto done;
-    }
-    SM_TRY_DONE(sm_loaded_runnable(j.l, in, err));
-    SM_TRY_DONE(fill_profile(&j, err));
-    count_kv(&j);
-    SM_TRY_DONE(sm_pipeline_package(j.l->func, &j.p, &j.f, err));
-    SM_TRY_DONE(fill_meta(&j, err));
-    SM_TRY_DONE(make_tokenizer(&j, err));
-    SM_TRY_DONE(o->dry_run ? dry_run(&j, err) : write_package(&j, err));
-done:
-    sm_str_free(&j.tokenizer);
-    sm_loaded_free(&j.l);
+                       "%s: only Core ML packages are written here yet: wanted a name ending in .mlpackage", j->out);
+    SM_TRY(sm_load(j->in, &lo, &j->l, err));
+    if (!j->l->ckpt)
+        return SM_FAIL(err, SM_UNSUPPORTED, "%s: is a package already; only checkpoints are converted here yet", j->in);
+    SM_TRY(sm_loaded_runnable(j->l, j->in, err));
+    SM_TRY(make_plan(j, err));
+    count_kv(j);
+    SM_TRY(sm_pipeline_package(j->l->func, j->plan.p, j->plan.name, j->plan.n, j->f, j->notes, err));
+    SM_TRY(fill_meta(j, err));
+    SM_TRY(make_tokenizer(j, err));
+    return dry ? dry_run(j, err) : write_package(j, err);
+}
+
+sm_status sm_convert(const char *in, const char *out, const sm_convert_opts *o, sm_convert_report *rep, sm_err *err) {
+    memset(rep, 0, sizeof *rep);
+    job *mine = sm_alloc(sizeof *mine);
+    if (!mine)
+        return SM_NOMEM(err);
+    *mine = (job){.in = in, .out = out, .o = o, .rep = rep, .tokenizer = SM_STR_INIT};
+    sm_status st = convert(mine, err);
+    sm_str_free(&mine->tokenizer);
+    sm_loaded_free(&mine->l);
+    sm_free(mine);
     return st;
 }

@@ -10,16 +10,15 @@
 #define SM_CONVERT_H
 
 #include "format/mlpackage.h"
-#include "pass/pass.h"
+#include "job/convert_plan.h"
 
 typedef struct sm_convert_opts {
-    const char *profile; /* row of the profiles' table */
+    sm_convert_words words; /* what the package shall look like */
     sm_quant quant;
     int quant_block;       /* of a re-quantization; 0: 32, negative: whole rows */
     int64_t group;         /* output channels that share a palette; 0: all, or SM_GROUP_USUAL */
     int threads;           /* 0: one per core */
     int64_t ctx;           /* positions; 0: trained, at most 2048 */
-    int64_t seq;           /* tokens per call when fixed; 0: 1..ctx */
     const char *tokenizer; /* file with another vocabulary */
     bool dry_run;          /* everything but writing */
     bool progress;

@@ -29,6 +29,9 @@
 #define SM_PKG_META_TEMPLATE "smelt.chat_template"
 #define SM_PKG_META_GENERATION "smelt.generation_config"
 
+#define SM_PKG_META_TURNS "smelt.turns"
+#define SM_PKG_META_MASKS "smelt.masks"
+
 /* What a model asks to be sampled with; negative: it does not say. */
 typedef struct sm_gen_config {
     double temp, top_p, min_p;

@@ -11,12 +11,13 @@
  *   inv_freq     stays fp32: angles are computed in fp32
  *   the rest     (norm weights, biases) the activation dtype
  *
- * A constant used twice (a tied head) is re-encoded once and stays one constant.
+ * A constant used twice (a tied head) is re-encoded once and stays one constant, unless its uses want different forms.
  */
 #include "pass/pass_int.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *const quants[] = {"auto", "keep", "none", "int4", "int8", "uint4", "uint8",
@@ -35,19 +36,44 @@ bool sm_quant_of_name(const char *name, sm_quant *out) {
     return false;
 }
 
+/* The tensor's name, for messages. */
+static const char *said(const sm_const *c, char out[128]) {
+    snprintf(out, 128, "tensor '%.*s'", (int)SM_MIN(c->src.name.n, (size_t)100), c->src.name.p);
+    return out;
+}
+
+/* Weights of a row that share a scale: as asked for, else 32 where the package holds blocks, else the row. */
+static int64_t block_of(const sm_profile *p, int64_t cols) {
+    if (p->quant_block != 0)
+        return p->quant_block > 0 ? p->quant_block : cols;
+    return p->blocks && sm_target_has(p->opset, SM_FEATURE_BLOCK_CODES) ? 32 : cols;
+}
+
 /* Encodes by block along the last axis; the block must divide it.  Unsigned codes have a zero point of their type. */
 static sm_status want_affine(const sm_const *c, const sm_profile *p, sm_dtype code, sm_encoding *out, sm_err *err) {
-    int64_t cols = sm_tensor_cols(&c->src);
-    int64_t block = p->quant_block > 0 ? p->quant_block : p->quant_block < 0 ? cols : 32;
+    int64_t cols = sm_tensor_cols(&c->src), block = block_of(p, cols);
+    char name[128];
+    SM_TRY(sm_target_want(p->opset, SM_FEATURE_CHANNEL_CODES, said(c, name), err));
+    if (sm_dtype_bits(code) < 8)
+        SM_TRY(sm_target_want(p->opset, SM_FEATURE_CODES_4, said(c, name), err));
+    if (block != cols)
+        SM_TRY(sm_target_want(p->opset, SM_FEATURE_BLOCK_CODES, said(c, name), err));
+    if (block != cols && !p->blocks) {
+        SM_FAIL(err, SM_UNSUPPORTED,
+                "%s: weights in blocks of %" PRId64 " fall off the Neural Engine, fail to compile there or give wrong "
+                "numbers",
+                said(c, name), block);
+        return sm_err_hint(err, "use --quant lut4 or lut6, or --block channel");
+    }
     if (cols % block != 0) {
         int64_t fits = block;
         while (cols % fits != 0)
             fits--;
-        SM_FAIL(err, SM_UNSUPPORTED, "tensor '%.*s': rows of %" PRId64 " weights do not divide into blocks of %" PRId64,
-                (int)c->src.name.n, c->src.name.p, cols, block);
+        SM_FAIL(err, SM_UNSUPPORTED, "%s: rows of %" PRId64 " weights do not divide into blocks of %" PRId64,
+                said(c, name), cols, block);
         return sm_err_hint(err, "blocks of %" PRId64 " fit this tensor", fits);
     }
-    *out = sm_enc_affine(code, SM_FP16, sm_dtype_kind(code) == 'u' ? code : SM_NONE, c->src.rank, block);
+    *out = sm_enc_affine(code, p->act, sm_dtype_kind(code) == 'u' ? code : SM_NONE, c->src.rank, block);
     return SM_OK;
 }
 
@@ -63,22 +89,21 @@ static int64_t usual_group(int64_t rows) {
 }
 
 /* A palette for the whole tensor, or one per group of output channels: axis 0, of which the group must be a divisor. */
-static sm_status want_palette(const sm_const *c, const sm_profile *p, sm_dtype code, sm_encoding *out, sm_err *err) {
-    int64_t rows = c->src.dims[0], group = p->quant_group > 0 ? p->quant_group : rows;
-    bool grouped = p->opset >= 9;
-    if (p->quant_group == SM_GROUP_USUAL && grouped)
+static sm_status want_palette(const sm_const *c, const sm_profile *p, sm_dtype code, int64_t wanted, sm_encoding *out,
+                              sm_err *err) {
+    int64_t rows = c->src.dims[0], group = wanted > 0 ? wanted : rows;
+    if (wanted == SM_GROUP_USUAL && sm_target_has(p->opset, SM_FEATURE_GROUP_PALETTES))
         group = usual_group(rows);
-    if (!grouped && (p->quant_group > 0 || code == SM_UINT3)) {
-        SM_FAIL(err, SM_UNSUPPORTED, "tensor '%.*s': %s came with iOS 18 and macOS 15", (int)c->src.name.n,
-                c->src.name.p, code == SM_UINT3 ? "palettes of 3 bits" : "palettes of groups of channels");
-        return sm_err_hint(err, code == SM_UINT3 ? "use --quant lut4 or lut2" : "use --group 0: one palette a tensor");
-    }
+    char name[128];
+    SM_TRY(sm_target_want(p->opset, SM_FEATURE_PALETTES, said(c, name), err));
+    if (group != rows || code == SM_UINT3)
+        SM_TRY(sm_target_want(p->opset, SM_FEATURE_GROUP_PALETTES, said(c, name), err));
     if (rows % group != 0) {
         int64_t fits = group;
         while (rows % fits != 0)
             fits--;
-        SM_FAIL(err, SM_UNSUPPORTED, "tensor '%.*s': %" PRId64 " output channels do not divide into groups of %" PRId64,
-                (int)c->src.name.n, c->src.name.p, rows, group);
+        SM_FAIL(err, SM_UNSUPPORTED, "%s: %" PRId64 " output channels do not divide into groups of %" PRId64,
+                said(c, name), rows, group);
         return sm_err_hint(err, "groups of %" PRId64 " fit this tensor, and --group 0 fits all", fits);
     }
     *out = (sm_encoding){.id = SM_ENC_LUT, .code = code, .aux = p->act, .vec = 1};
@@ -87,40 +112,72 @@ static sm_status want_palette(const sm_const *c, const sm_profile *p, sm_dtype c
     return SM_OK;
 }
 
-/* Block-affine codes as constexpr_blockwise_shift_scale has them; its result has the dtype of the scale. */
-static bool is_package_affine(const sm_encoding *e, const sm_profile *p) {
+/* ------------------------------------------------------------------ codes that are there */
+/* Does the package hold this encoding as it is? */
+static bool holds_affine(const sm_encoding *e, const sm_tensor *t, const sm_profile *p) {
     bool codes = e->code == SM_INT4 || e->code == SM_UINT4 || e->code == SM_INT8 || e->code == SM_UINT8;
-    bool offset = e->off == SM_NONE || e->off == e->code || (p->float_offset && e->off == SM_FP16);
-    return e->id == SM_ENC_AFFINE && codes && offset && e->aux == p->act;
+    bool row = e->block[t->rank - 1] == sm_tensor_cols(t), one = true;
+    for (int a = 0; a < t->rank - 1; a++)
+        one &= e->block[a] == 1;
+    if (!codes || e->aux != p->act || (!row && !p->blocks))
+        return false;
+    if (!sm_target_has(p->opset, SM_FEATURE_BLOCK_CODES))
+        return sm_target_has(p->opset, SM_FEATURE_CHANNEL_CODES) && sm_dtype_bits(e->code) == 8 && row && one &&
+               (e->off == SM_NONE || e->off == e->code);
+    return e->off == SM_NONE || e->off == e->code || (p->float_offset && e->off == p->act);
+}
+
+static bool holds_palette(const sm_encoding *e, const sm_tensor *t, const sm_profile *p) {
+    bool whole = e->vec <= 1 && e->sc == SM_NONE && e->code != SM_UINT3;
+    for (int a = 0; a < t->rank; a++)
+        whole &= e->block[a] == t->dims[a];
+    return sm_target_has(p->opset, whole ? SM_FEATURE_PALETTES : SM_FEATURE_GROUP_PALETTES);
+}
+
+/* The nearest form that holds about the same: where blocks are, 8 bits per channel; where only palettes are safe, a
+ * palette of more bits than the codes have, since its entries serve many rows. */
+static sm_status nearest(const sm_const *c, const sm_profile *p, sm_dtype code, bool table, sm_encoding *out,
+                         sm_err *err) {
+    if (!sm_target_has(p->opset, SM_FEATURE_CHANNEL_CODES))
+        return SM_OK; /* dense */
+    if (p->blocks || table)
+        return want_affine(
+            c, p, sm_dtype_bits(code) > 4 || !sm_target_has(p->opset, SM_FEATURE_CODES_4) || table ? SM_INT8 : SM_INT4,
+            out, err);
+    return want_palette(c, p, sm_dtype_bits(code) > 4 ? SM_UINT8 : SM_UINT6, SM_GROUP_USUAL, out, err);
 }
 
 /* The encoding for a matrix under `auto` and `keep`. */
-static sm_status keep_codes(const sm_const *c, const sm_profile *p, sm_encoding *out, sm_err *err) {
+static sm_status keep_codes(const sm_const *c, const sm_profile *p, bool table, sm_encoding *out, sm_err *err) {
     sm_encoding e;
     int sub;
     sm_dtype code;
     bool has_min;
     *out = sm_enc_dense(p->act);
     if (!sm_is_coded(&c->src, &sub, &code, &has_min)) {
-        if (c->src.enc.id == SM_ENC_LUT && p->block_quant)
+        if (c->src.enc.id == SM_ENC_LUT && holds_palette(&c->src.enc, &c->src, p))
             *out = c->src.enc;
         return SM_OK;
     }
-    if (!p->block_quant)
-        return SM_OK;
-    if (is_package_affine(&c->src.enc, p)) {
-        *out = c->src.enc;
+    bool found = c->src.enc.id == SM_ENC_AFFINE;
+    if (found)
+        e = c->src.enc;
+    else
+        found = sm_affine_for(&c->src, &e);
+    if (found && p->act == SM_FP32) { /* the scales and offsets are exact then */
+        e.aux = SM_FP32;
+        e.off = e.off == SM_FP16 ? SM_FP32 : e.off;
+    }
+    if (found && holds_affine(&e, &c->src, p)) {
+        *out = e;
         return SM_OK;
     }
-    if (!sm_affine_for(&c->src, &e))
-        return SM_OK;
-    if (has_min && !p->float_offset)
-        return want_affine(c, p, code == SM_UINT4 ? SM_INT4 : SM_INT8, out, err);
-    *out = e;
-    return SM_OK;
+    return nearest(c, p, code, table, out, err);
 }
 
-static sm_status want_for_matrix(const sm_const *c, const sm_profile *p, sm_encoding *out, sm_err *err) {
+/* table: its rows are looked up. */
+static sm_status want_for_matrix(const sm_const *c, const sm_profile *p, bool table, sm_encoding *out, sm_err *err) {
+    static const sm_dtype codes[] = {SM_UINT1, SM_UINT2, SM_UINT3, SM_UINT4, SM_UINT6, SM_UINT8};
     switch (p->quant) {
     case SM_QUANT_NONE:
         *out = sm_enc_dense(p->act);
@@ -136,21 +193,19 @@ static sm_status want_for_matrix(const sm_const *c, const sm_profile *p, sm_enco
     case SM_QUANT_LUT3:
     case SM_QUANT_LUT4:
     case SM_QUANT_LUT6:
-    case SM_QUANT_LUT8: {
-        static const sm_dtype codes[] = {SM_UINT1, SM_UINT2, SM_UINT3, SM_UINT4, SM_UINT6, SM_UINT8};
-        return want_palette(c, p, codes[p->quant - SM_QUANT_LUT1], out, err);
-    }
+    case SM_QUANT_LUT8:
+        return want_palette(c, p, codes[p->quant - SM_QUANT_LUT1], p->quant_group, out, err);
     case SM_QUANT_AUTO:
-        return keep_codes(c, p, out, err);
+        return keep_codes(c, p, table, out, err);
     case SM_QUANT_KEEP: {
         sm_carry how;
-        SM_TRY(keep_codes(c, p, out, err));
+        SM_TRY(keep_codes(c, p, table, out, err));
         SM_TRY(sm_transcode_how(&c->src, out, &how, err));
         if (how == SM_CARRY_REQUANTIZED || (how == SM_CARRY_WIDENED && c->src.enc.id != SM_ENC_DENSE)) {
-            char from[64];
-            SM_FAIL(err, SM_UNSUPPORTED, "tensor '%.*s': the codes of %s cannot be kept in the '%s' design",
-                    (int)c->src.name.n, c->src.name.p, sm_enc_print(&c->src.enc, c->src.rank, from, sizeof from),
-                    p->name);
+            char from[64], name[128];
+            const sm_target *t = sm_target_of(p->opset);
+            SM_FAIL(err, SM_UNSUPPORTED, "%s: the codes of %s cannot be kept in the '%s' design for %s", said(c, name),
+                    sm_enc_print(&c->src.enc, c->src.rank, from, sizeof from), p->name, t != NULL ? t->ios : "?");
             return sm_err_hint(err, "use --quant auto for the nearest form, or --quant int4, int8 or none");
         }
         return SM_OK;
@@ -192,39 +247,74 @@ static sm_status check_range(const sm_const *c, const sm_profile *p, sm_err *err
     return st;
 }
 
-static sm_status encode_const(sm_builder *b, const sm_node *n, int slot, const sm_profile *p, sm_value **map,
-                              sm_err *err) {
+/* A constant has one re-encoded form per dtype and use; uses that want the same share it. */
+enum { USE_PRODUCT, USE_TABLE, USES };
+
+typedef struct encoder {
+    sm_rebuild r;
+    const sm_profile *p;
+    sm_profile wide;          /* *p for nodes in fp32 */
+    sm_value **form[2][USES]; /* by whether in fp32, and use; by old value id */
+    sm_err *err;
+} encoder;
+
+static sm_status encoding_of(encoder *e, const sm_value *v, const_role role, bool table, const sm_profile *p,
+                             sm_encoding *want) {
+    *want = sm_enc_dense(p->act);
+    if (e->p->as_is) {
+        if (v->cst->src.enc.id != SM_ENC_DENSE)
+            *want = v->cst->src.enc;
+        return SM_OK;
+    }
+    return role == ROLE_MATRIX ? want_for_matrix(v->cst, p, table, want, e->err) : check_range(v->cst, p, e->err);
+}
+
+static sm_status encode_const(encoder *e, const sm_node *n, int slot, bool wide) {
     sm_value *v = n->in[slot];
     const_role role = role_of(n, slot);
-    if (map[v->id] != NULL || role == ROLE_PARAM || role == ROLE_ANGLES)
+    if (role == ROLE_PARAM || role == ROLE_ANGLES)
         return SM_OK;
-    sm_encoding want = sm_enc_dense(p->act);
-    if (role == ROLE_MATRIX)
-        SM_TRY(want_for_matrix(v->cst, p, &want, err));
-    else
-        SM_TRY(check_range(v->cst, p, err));
-    sm_dtype decoded = p->act;
-    if (p->act == SM_FP32) { /* the plain profile keeps everything as it is */
-        want = v->cst->src.enc;
-        decoded = v->cst->src.dtype;
-        if (want.id == SM_ENC_DENSE)
-            decoded = SM_FP32, want = sm_enc_dense(SM_FP32);
+    const sm_profile *p = wide ? &e->wide : e->p;
+    int use = role == ROLE_MATRIX && n->op == SM_OP_EMBED ? USE_TABLE : USE_PRODUCT;
+    sm_value **form = &e->form[wide][use][v->id], *other = e->form[wide][!use][v->id];
+    if (*form == NULL) {
+        sm_encoding want;
+        SM_TRY(encoding_of(e, v, role, use == USE_TABLE, p, &want));
+        sm_dtype decoded = e->p->as_is && want.id != SM_ENC_DENSE ? v->cst->src.dtype : p->act;
+        if (other != NULL && sm_enc_eq(&want, &other->cst->want, v->cst->src.rank))
+            *form = other;
+        else
+            *form = sm_const_as(&e->r.b, v, &want, decoded);
     }
-    map[v->id] = sm_const_as(b, v, &want, decoded);
+    e->r.map[v->id] = *form;
+    return SM_OK;
+}
+
+static sm_status encode_nodes(encoder *e, const sm_func *f) {
+    for (const sm_node *n = f->body->first; n != NULL; n = n->next) {
+        bool wide = sm_profile_is_wide(e->p, n);
+        for (int i = 0; i < sm_op_row_of(n->op)->n_slots; i++)
+            if (n->in[i] != NULL && n->in[i]->cst != NULL)
+                SM_TRY(encode_const(e, n, i, wide));
+        sm_build_copy(&e->r.b, n, e->r.map);
+    }
     return SM_OK;
 }
 
 sm_status sm_pass_encode(sm_func *f, const sm_profile *p, sm_func **out, sm_err *err) {
-    sm_rebuild r;
-    SM_TRY(sm_rebuild_start(&r, f, f->opset, err));
-    sm_status st = SM_OK;
-    for (const sm_node *n = f->body->first; n != NULL && st == SM_OK; n = n->next) {
-        int n_slots = sm_op_row_of(n->op)->n_slots;
-        for (int i = 0; i < n_slots && st == SM_OK; i++)
-            if (n->in[i] != NULL && n->in[i]->cst != NULL)
-                st = encode_const(&r.b, n, i, p, r.map, err);
-        if (st == SM_OK)
-            sm_build_copy(&r.b, n, r.map);
+    encoder e = {.p = p, .wide = *p, .err = err};
+    bool room = true;
+    e.wide.act = SM_FP32;
+    for (int i = 0; i < 2 * USES; i++) {
+        e.form[i / USES][i % USES] = sm_value_map_new(f->graph);
+        room &= e.form[i / USES][i % USES] != NULL;
     }
-    return sm_rebuild_end(&r, st, out, err);
+    sm_status st = room ? sm_rebuild_start(&e.r, f, f->opset, err) : SM_NOMEM(err);
+    if (st == SM_OK) {
+        st = encode_nodes(&e, f);
+        st = sm_rebuild_end(&e.r, st, out, err);
+    }
+    for (int i = 0; i < 2 * USES; i++)
+        sm_free(e.form[i / USES][i % USES]);
+    return st;
 }

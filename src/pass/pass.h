@@ -19,11 +19,31 @@
 #include "graph/graph.h"
 #include "tensor/transcode.h"
 
+/* ------------------------------------------------------------------ targets: specification versions and what they hold */
+typedef struct sm_target {
+    const char *ios, *macos; /* first systems: "iOS18", "macOS15" */
+    int spec;                /* specification version; opset CoreML<spec - 1> */
+} sm_target;
+/* By either name, in any case ("ios18", "macOS15"); NULL when unknown. */
+const sm_target *sm_target_find(const char *name);
+const sm_target *sm_target_of(int spec);
+const sm_target *sm_targets(int *n);
+
+/* What a specification version may lack (features.def). */
+typedef enum sm_feature {
+#define FEATURE(id, spec, doc) SM_FEATURE_##id,
+#include "pass/features.def"
+    SM_FEATURE_COUNT_
+} sm_feature;
+bool sm_target_has(int spec, sm_feature f);
+/* SM_OK, or SM_UNSUPPORTED: "WHAT: FEATURE came with iOS18 (macOS15), the target is iOS17", the hint naming the lowest target. */
+sm_status sm_target_want(int spec, sm_feature f, const char *what, sm_err *err);
+
 /* ------------------------------------------------------------------ profiles: package designs */
 typedef enum sm_kv_form {
-    SM_KV_STATE, /* states keyCache, valueCache [layers, 1, kv heads, ctx, d]; past = kv - n from the mask's extents */
-    SM_KV_IO, /* the same caches as read-only inputs, positionIds as input; newKeys, newValues [layers, 1, kv heads, n, d] out */
-    SM_KV_NONE, /* no cache: one pass over the whole text, mask made inside */
+    SM_KV_STATE, /* states keyCache, valueCache */
+    SM_KV_IO,    /* the same caches as read-only inputs; new columns newKeys, newValues as outputs */
+    SM_KV_NONE,  /* no cache: one pass over the whole text */
 } sm_kv_form;
 typedef enum sm_quant {
     SM_QUANT_AUTO,
@@ -50,32 +70,92 @@ typedef enum sm_norm_form {
     SM_NORM_F32,        /* the square to the reciprocal root in fp32, between casts */
     SM_NORM_LAYER_NORM, /* layer_norm over [x, -x]: no op leaves the activation dtype */
 } sm_norm_form;
+typedef enum sm_attn_form {
+    SM_ATTN_FUSED,    /* scaled_dot_product_attention; where it cannot (soft cap) as GROUPED */
+    SM_ATTN_GROUPED,  /* matmul, add, softmax, matmul; query heads grouped by their key head */
+    SM_ATTN_PER_HEAD, /* one head after the other, softmax over the key axis; channels first only */
+} sm_attn_form;
+typedef enum sm_axes_form {
+    SM_AXES_ROWS,     /* [1, n, d], products are `linear` */
+    SM_AXES_CHANNELS, /* [1, d, 1, n], products are 1x1 `conv` */
+} sm_axes_form;
+typedef enum sm_shape_form {
+    SM_SHAPE_RANGE, /* tokens per call: any number of seq[0]..seq[n_seq - 1] */
+    SM_SHAPE_LIST,  /* one of seq[] */
+    SM_SHAPE_FIXED, /* seq[0] */
+} sm_shape_form;
+/* Where what depends on positions comes from. */
+typedef enum sm_place_form { SM_PLACE_GIVEN, SM_PLACE_MADE } sm_place_form;
+typedef enum sm_head_form {
+    SM_HEAD_ALL,    /* logits of every row */
+    SM_HEAD_LAST,   /* logits of the last row */
+    SM_HEAD_ARGMAX, /* token: the most likely id of the last row */
+    SM_HEAD_TOPK,   /* topValues, topIds of the last row */
+} sm_head_form;
+
+enum { SM_MAX_SHAPES = 128 }; /* that Core ML enumerates */
 
 typedef struct sm_profile {
     const char *name, *doc;
     int opset; /* specification version of the program */
     sm_kv_form kv;
     sm_norm_form norm;
-    sm_dtype act;         /* dtype of activations */
-    bool fused_attention; /* scaled_dot_product_attention; else matmul, add, softmax, matmul */
-    bool flexible;        /* tokens per call are a symbol with bounds; else exactly seq_max */
-    bool block_quant;     /* holds constexpr_blockwise_shift_scale */
-    bool float_offset;    /* ... with a float offset */
+    sm_dtype act; /* dtype of activations */
+    sm_attn_form attn;
+    sm_axes_form axes;
+    sm_place_form mask;  /* input causalMask, or made from positions */
+    sm_place_form turns; /* cos and sin of the rotary embedding: inputs, or computed */
+    sm_head_form head;
+    bool as_is;        /* no encoding is changed: not for packages */
+    bool narrow;       /* nothing in fp32: scalars round to the activation dtype */
+    bool blocks;       /* scales along a row: constexpr_blockwise_shift_scale with blocks */
+    bool float_offset; /* ... and with a float offset */
+    int64_t head_rows; /* most rows of a projection to the vocabulary: more are several outputs; 0: any */
     /* from the command line: */
-    int64_t ctx;              /* positions the caches hold */
-    int64_t seq_min, seq_max; /* tokens per call */
+    int64_t ctx; /* positions the caches hold */
+    sm_shape_form shape;
+    int n_seq;
+    int64_t seq[SM_MAX_SHAPES]; /* tokens per call, ascending */
+    int top_k;                  /* SM_HEAD_TOPK */
     sm_quant quant;
-    int quant_block; /* of a re-quantization; 0: 32, negative: whole rows */
-    int64_t quant_group; /* output channels that share a palette; 0: all of a tensor, or SM_GROUP_USUAL */
+    int quant_block;         /* of a re-quantization; 0: 32, negative: whole rows */
+    int64_t quant_group;       /* output channels that share a palette; 0: all of a tensor, or SM_GROUP_USUAL */
+    const char *const *wide; /* names (fnmatch patterns) of tensors and values whose ops are computed in fp32 */
+    int n_wide;
 } sm_profile;
-/* A row of the table by name ("gpu", "kv-io", "plain"), to be copied and filled in with the command line's numbers; NULL
+/* Tokens per call as the shape of the profile has them: 1..most, or exactly most. */
+void sm_profile_tokens(sm_profile *p, int64_t most);
+/* Positions of a call are read off the extents of the mask: past = kv - n.  Else they are an input. */
+bool sm_profile_measures(const sm_profile *p);
+/* SM_UNSUPPORTED where a design cannot have what was chosen for it, or its target does not hold it. */
+sm_status sm_profile_check(const sm_profile *p, sm_err *err);
+/* Is n computed in fp32 although activations are not: one of p->wide names it, or a constant that it reads. */
+bool sm_profile_is_wide(const sm_profile *p, const sm_node *n);
+/* A row of the table by name ("gpu", "kv-io", "ane", "plain"), to be copied and filled in with the command line's numbers; NULL
  * when unknown. */
 const sm_profile *sm_profile_find(const char *name);
 const sm_profile *sm_profiles(int *n);
 
 /* ------------------------------------------------------------------ passes */
 sm_status sm_pass_encode(sm_func *f, const sm_profile *p, sm_func **out, sm_err *err);
-sm_status sm_pass_lower(sm_func *f, const sm_profile *p, sm_func **out, sm_err *err);
+/* What a caller of a lowered function must know beyond its types. */
+typedef struct sm_lowered_turn {
+    const char *cos, *sin; /* inputs: cos and sin of position * inv_freq, both halves equal, times scale */
+    double scale;
+    const sm_value *inv_freq; /* fp32 constant [half] */
+} sm_lowered_turn;
+typedef struct sm_lowered_mask {
+    const char *name; /* input: causal, and hides keys that are `window` or more positions back */
+    int64_t window;   /* 0: none */
+} sm_lowered_mask;
+typedef struct sm_lowered {
+    sm_lowered_turn turn[8];
+    int n_turns;
+    sm_lowered_mask mask[8];
+    int n_masks;
+} sm_lowered;
+/* *out has f's name; notes may be NULL.  The constants are f's, so that functions lowered from one share them. */
+sm_status sm_pass_lower(sm_func *f, const sm_profile *p, sm_func **out, sm_lowered *notes, sm_err *err);
 
 /* What raising found out besides the function. */
 typedef struct sm_raised {
@@ -92,14 +172,17 @@ sm_status sm_pass_fuse_rows(sm_func *f, sm_func **out, sm_err *err);
 /* Row form -> plain f32 MIL for one sequence without cache (profile "plain"): the definition of every composite. */
 sm_status sm_pass_decompose(sm_func *f, sm_func **out, sm_err *err);
 
-/* Passes by name, for graph text tests: canonicalise, fuse_rows, decompose, raise, lower_gpu, lower_kv_io (the last two
- * with ctx 16, seq 1..16 or 4). */
+/* Passes by name, for graph text tests: canonicalise, fuse_rows, decompose, raise, and lower_gpu, lower_kv_io, lower_ane with
+ * ctx 16, 1..16 or 4 tokens per call. */
 typedef sm_status (*sm_pass_fn)(sm_func *f, sm_func **out, sm_err *err);
 sm_pass_fn sm_pass_by_name(const char *name);
 
 /* ------------------------------------------------------------------ pipelines */
-/* Row-form function -> function ready to be written as `p` says (encode, lower, canonicalise). */
-sm_status sm_pipeline_package(sm_func *f, const sm_profile *p, sm_func **out, sm_err *err);
+/* Row-form function -> functions ready to be written as p[0..n) say (encode once, then lower and canonicalise each).  The
+ * profiles differ in what shapes a function (ctx, shape, seq, head), not in encodings; name[] are the functions' names.
+ * notes[n] may be NULL.  f leaves the graph's list. */
+sm_status sm_pipeline_package(sm_func *f, const sm_profile *p, const char *const *name, int n, sm_func **out,
+                              sm_lowered *notes, sm_err *err);
 /* As-written function -> row form for running (canonicalise, raise, fuse_rows). */
 sm_status sm_pipeline_raise(sm_func *f, sm_func **out, sm_raised *info, sm_err *err);
 

@@ -6,14 +6,19 @@
 
 #include <string.h>
 
-sm_status sm_pipeline_package(sm_func *f, const sm_profile *p, sm_func **out, sm_err *err) {
-    SM_TRY(sm_pass_encode(f, p, &f, err));
+sm_status sm_pipeline_package(sm_func *f, const sm_profile *p, const char *const *name, int n, sm_func **out,
+                              sm_lowered *notes, sm_err *err) {
+    SM_TRY(sm_pass_encode(f, &p[0], &f, err));
     SM_TRY(sm_pass_check("encode", f, err));
-    SM_TRY(sm_pass_lower(f, p, &f, err));
-    SM_TRY(sm_pass_check("lower", f, err));
-    SM_TRY(sm_pass_canonicalise(f, &f, err));
-    SM_TRY(sm_pass_check("canonicalise", f, err));
-    *out = f;
+    for (int i = 0; i < n; i++) {
+        SM_TRY(sm_pass_lower(f, &p[i], &out[i], notes != NULL ? &notes[i] : NULL, err));
+        SM_TRY(sm_pass_check("lower", out[i], err));
+        SM_TRY(sm_pass_canonicalise(out[i], &out[i], err));
+        SM_TRY(sm_pass_check("canonicalise", out[i], err));
+        out[i]->name = sm_arena_strdup(f->graph->arena, name[i]);
+        if (out[i]->name == NULL)
+            return SM_NOMEM(err);
+    }
     return SM_OK;
 }
 
@@ -34,7 +39,7 @@ sm_status sm_pipeline_raise(sm_func *f, sm_func **out, sm_raised *info, sm_err *
 sm_status sm_pass_decompose(sm_func *f, sm_func **out, sm_err *err) {
     sm_profile p = *sm_profile_find("plain");
     SM_TRY(sm_pass_encode(f, &p, &f, err));
-    return sm_pass_lower(f, &p, out, err);
+    return sm_pass_lower(f, &p, out, NULL, err);
 }
 
 /* ------------------------------------------------------------------ by name, for graph text tests */
@@ -44,19 +49,21 @@ static sm_status raise_only(sm_func *f, sm_func **out, sm_err *err) {
     return info.ok ? SM_OK : SM_FAIL(err, SM_FAILED, "not raised: %s", info.why);
 }
 
-static sm_status lower_as(const char *name, int64_t seq_min, int64_t seq_max, sm_func *f, sm_func **out, sm_err *err) {
+static sm_status lower_as(const char *name, int64_t hi, sm_func *f, sm_func **out, sm_err *err) {
     sm_profile p = *sm_profile_find(name);
     p.ctx = 16;
-    p.seq_min = seq_min;
-    p.seq_max = seq_max;
-    return sm_pass_lower(f, &p, out, err);
+    sm_profile_tokens(&p, hi);
+    return sm_pass_lower(f, &p, out, NULL, err);
 }
 
 static sm_status lower_gpu(sm_func *f, sm_func **out, sm_err *err) {
-    return lower_as("gpu", 1, 16, f, out, err);
+    return lower_as("gpu", 16, f, out, err);
 }
 static sm_status lower_kv_io(sm_func *f, sm_func **out, sm_err *err) {
-    return lower_as("kv-io", 4, 4, f, out, err);
+    return lower_as("kv-io", 4, f, out, err);
+}
+static sm_status lower_ane(sm_func *f, sm_func **out, sm_err *err) {
+    return lower_as("ane", 4, f, out, err);
 }
 
 sm_pass_fn sm_pass_by_name(const char *name) {
@@ -70,6 +77,7 @@ sm_pass_fn sm_pass_by_name(const char *name) {
         {"raise", raise_only},
         {"lower_gpu", lower_gpu},
         {"lower_kv_io", lower_kv_io},
+        {"lower_ane", lower_ane},
     };
     for (size_t i = 0; i < SM_ARRAY_LEN(table); i++)
         if (strcmp(table[i].name, name) == 0)

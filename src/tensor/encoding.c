@@ -332,12 +332,14 @@ void sm_tensor_unfold(sm_tensor *t, sm_encoding *want) {
 
 bool sm_tensor_slice(const sm_tensor *t, int64_t row, int64_t n, sm_tensor *out) {
     *out = *t;
-    if (t->rank != 2 || t->deinterleave != 0 || row < 0 || n < 1 || row + n > t->dims[0])
+    bool blocks = sm_enc_row_of(t->enc.id)->kind == SM_KIND_BLOCK;
+    if (t->rank < 1 || t->rank > 2 || (t->rank == 1 && blocks) || t->deinterleave != 0 || row < 0 || n < 1 ||
+        row + n > t->dims[0])
         return false;
     out->dims[0] = n;
     for (int p = 0; p < SM_PART_COUNT; p++) {
         int64_t shape[SM_MAX_RANK + 2];
-        int rank = sm_enc_part_shape(&t->enc, p, 2, t->dims, shape);
+        int rank = sm_enc_part_shape(&t->enc, p, t->rank, t->dims, shape);
         if (rank < 0)
             continue;
         int64_t block = shape[0] > 0 ? t->dims[0] / shape[0] : 1, in_row = 1;

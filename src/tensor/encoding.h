@@ -115,7 +115,7 @@ sm_status sm_tensor_check(const sm_tensor *t, sm_err *err);
  * axes.  want: another encoding of the same shape, or NULL. */
 void sm_tensor_fold(sm_tensor *t, sm_encoding *want);
 void sm_tensor_unfold(sm_tensor *t, sm_encoding *want);
-/* Rows [row, row + n) of a matrix as a view; false when they do not begin and end at whole bytes and blocks of each part. */
+/* Rows [row, row + n) of a matrix, or elements of a vector, as a view; false when they do not begin and end at whole bytes and blocks of each part. */
 bool sm_tensor_slice(const sm_tensor *t, int64_t row, int64_t n, sm_tensor *out);
 /* A dense view over `data`. */
 sm_tensor sm_tensor_dense(sm_dtype t, int rank, const int64_t *dims, const void *data);

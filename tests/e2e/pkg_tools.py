@@ -106,7 +106,7 @@ def predict(pkg, calls, *args):
             np.savez(os.path.join(d, f"in{i}.npz"), **inputs)
             line += ["--in", os.path.join(d, f"in{i}.npz")]
         out = os.path.join(d, "out")
-        smelt("predict", pkg, *line, "--out", out, "-q", *args)
+        smelt("predict", pkg, *args, *line, "--out", out, "-q")
         results = []
         for i in range(len(calls)):
             with np.load(os.path.join(out, f"{i}.npz")) as z:

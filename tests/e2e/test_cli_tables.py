@@ -60,7 +60,7 @@ def test_bash(folder, words, offered, others):
 
 def test_bash_value_behind_equals(folder):
     assert bash_offers(["smelt", "convert", "--kv", "=", "s"], folder) == {"state"}
-    assert bash_offers(["smelt", "convert", "--kv", "="], folder) == {"state", "io"}
+    assert bash_offers(["smelt", "convert", "--kv", "="], folder) == {"state", "io", "none"}
     assert bash_offers(["smelt", "run", "m.gguf", "--prompt", ""], folder) == set()  # any text: nothing to offer
     assert bash_offers(["smelt", "tokenize", "m.gguf", "-p", "mo"], folder) == set()
 

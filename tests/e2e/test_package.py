@@ -129,8 +129,8 @@ def test_places_that_are_refused(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("args, rc", [
-    (["--kv", "io"], 2), (["--kv", "io", "--seq", "0"], (2, 4)), (["--seq", "1..99999", "-c", "64"], 2),
-    (["--target", "iOS16"], 4), (["--quant", "lut5"], 4), (["--quant", "lut4", "--group", "7"], 4), (["--quant", "lut4", "--block", "32"], 2), (["--group", "8"], 2), (["--units", "cpuAndNeuralEngine"], 4), (["--quant", "int4", "--block", "7"], 4),
+    (["--kv", "io", "--seq", "0"], 2), (["--seq", "1..99999", "-c", "64"], 2),
+    (["--target", "iOS16", "--kv", "state"], 4), (["--quant", "lut5"], 4), (["--quant", "lut4", "--group", "7"], 4), (["--quant", "lut4", "--block", "32"], 2), (["--group", "8"], 2), (["--quant", "int4", "--block", "7"], 4),
     (["--to", "gguf"], 4), (["--nonsense"], 2),
 ], ids=lambda v: " ".join(v) if isinstance(v, list) else "")
 def test_what_is_not_supported_says_so(tiny, tmp_path, args, rc):

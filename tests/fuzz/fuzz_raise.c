@@ -27,9 +27,9 @@ static void lower(sm_func *f, const char *profile) {
     sm_err err = {0};
     sm_profile p = *sm_profile_find(profile);
     p.ctx = 16;
-    p.seq_min = 1;
-    p.seq_max = p.flexible ? 16 : 4;
-    sm_status st = sm_pipeline_package(f, &p, &f, &err);
+    sm_profile_tokens(&p, p.shape == SM_SHAPE_RANGE ? 16 : 4);
+    const char *name = f->name;
+    sm_status st = sm_pipeline_package(f, &p, &name, 1, &f, NULL, &err);
     if (st == SM_OK && sm_verify_func(f, &err) != SM_OK)
         die("lowered to an invalid graph", err.msg);
     if (st != SM_OK && err.msg[0] == 0)

@@ -173,9 +173,10 @@ static void lowered(const tiny_spec *z, const char *profile, int prefill, int st
     run_rows(f, want);
     sm_profile p = *sm_profile_find(profile);
     p.ctx = p.kv == SM_KV_NONE ? 0 : CTX;
-    p.seq_min = 1;
-    p.seq_max = p.flexible ? p.ctx : step;
-    sm_status st = p.kv == SM_KV_NONE ? sm_pass_decompose(f, &f, &err) : sm_pipeline_package(f, &p, &f, &err);
+    sm_profile_tokens(&p, p.shape == SM_SHAPE_RANGE ? p.ctx : step);
+    const char *name = f->name;
+    sm_status st =
+        p.kv == SM_KV_NONE ? sm_pass_decompose(f, &f, &err) : sm_pipeline_package(f, &p, &name, 1, &f, NULL, &err);
     if (st != SM_OK || sm_verify_func(f, &err) != SM_OK)
         fail_msg("model %d as %s: %s", (int)z->seed, profile, err.msg);
     if (run_written(f, &p, prefill, step, TOTAL, z->vocab, got, &err) != SM_OK)
@@ -356,9 +357,9 @@ static void one_mutant(const tiny_spec *z, const char *profile, uint64_t seed) {
     sm_raised info;
     sm_profile p = *sm_profile_find(profile);
     p.ctx = CTX;
-    p.seq_min = 1;
-    p.seq_max = p.flexible ? p.ctx : 4;
-    if (sm_pipeline_package(f, &p, &f, &err) != SM_OK)
+    sm_profile_tokens(&p, p.shape == SM_SHAPE_RANGE ? p.ctx : 4);
+    const char *name = f->name;
+    if (sm_pipeline_package(f, &p, &name, 1, &f, NULL, &err) != SM_OK)
         fail_msg("model %d as %s: %s", (int)z->seed, profile, err.msg);
     to = mutant(f, seed, what, sizeof what);
     if (to != NULL && sm_pipeline_raise(to, &back, &info, &err) != SM_OK)
@@ -370,7 +371,8 @@ static void one_mutant(const tiny_spec *z, const char *profile, uint64_t seed) {
         if (sm_verify_func(back, &err) != SM_OK)
             fail_msg("mutant %d (%s): %s", (int)seed, what, err.msg);
         run_rows(back, got);
-        sm_status st = run_written(to, &p, p.flexible ? 6 : 4, p.flexible ? 3 : 4, 12, z->vocab, want, &err);
+        sm_status st = run_written(to, &p, p.shape == SM_SHAPE_RANGE ? 6 : 4, p.shape == SM_SHAPE_RANGE ? 3 : 4, 12,
+                                   z->vocab, want, &err);
         double worst = 0, top = 0;
         for (int i = 0; i < 12 * z->vocab; i++) {
             worst = worse(worst, fabs((double)want[i] - (double)got[i]));

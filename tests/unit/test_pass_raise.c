@@ -25,8 +25,7 @@ static const tiny_spec small_spec = {.layers = 1,
 static sm_profile sized(const char *name) {
     sm_profile p = *sm_profile_find(name);
     p.ctx = 32;
-    p.seq_min = 1;
-    p.seq_max = p.flexible ? 32 : 4;
+    sm_profile_tokens(&p, p.shape == SM_SHAPE_RANGE ? 32 : 4);
     return p;
 }
 
@@ -50,14 +49,14 @@ static void identity(const tiny_spec *z, const char *profile) {
     if (sm_pass_encode(f, &p, &f, &err) != SM_OK)
         fail_msg("encode %d: %s", (int)z->seed, err.msg);
     print(f, &before);
-    if (sm_pass_lower(f, &p, &f, &err) != SM_OK || sm_verify_func(f, &err) != SM_OK)
+    if (sm_pass_lower(f, &p, &f, NULL, &err) != SM_OK || sm_verify_func(f, &err) != SM_OK)
         fail_msg("lower %d as %s: %s", (int)z->seed, profile, err.msg);
     if (sm_pipeline_raise(f, &back, &info, &err) != SM_OK)
         fail_msg("raise %d from %s: %s", (int)z->seed, profile, err.msg);
     if (!info.ok)
         fail_msg("model %d as %s not raised: %s", (int)z->seed, profile, info.why);
     assert_int_equal(info.ctx, 32);
-    assert_int_equal(info.seq_max, p.seq_max);
+    assert_int_equal(info.seq_max, p.seq[p.n_seq - 1]);
     print(back, &after);
     if (strcmp(sm_str_z(&before), sm_str_z(&after)) != 0)
         fail_msg("model %d as %s: before:\n%s\nafter:\n%s", (int)z->seed, profile, sm_str_z(&before), sm_str_z(&after));
@@ -109,7 +108,8 @@ static bool out_and_back(void *ctx) {
     bool ok = tiny_model(&small_spec, &g, &err) == SM_OK;
     if (ok) {
         sm_func *f = sm_graph_func(g, NULL);
-        sm_status st = sm_pipeline_package(f, &p, &f, &err);
+        const char *name = f->name;
+        sm_status st = sm_pipeline_package(f, &p, &name, 1, &f, NULL, &err);
         if (st == SM_OK)
             st = sm_pipeline_raise(f, &back, &info, &err);
         ok = st == SM_OK;

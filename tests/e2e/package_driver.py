@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""Drives a package of any design that `convert` writes: fills every input from what the interface and the metadata say
+(docs/formats.md), keeps the caches, puts split logits together.  Numbers come from `smelt predict` (as written) or milnp.
+"""
+import json
+
+import numpy as np
+from pkg_tools import MASKED, coremltools, predict
+
+DTYPES = {65552: np.float16, 65568: np.float32, 131104: np.int32, 131080: np.int8}
+
+
+class Function:
+    """The interface of one function of a package."""
+
+    def __init__(self, pkg, name=None):
+        self.pkg, self.spec = pkg, coremltools().utils.load_spec(pkg)
+        d = self.spec.description
+        self.several = len(d.functions) > 0
+        self.name = name or (d.defaultFunctionName if self.several else "main")
+        f = next(f for f in d.functions if f.name == self.name) if self.several else d
+        self.inputs = {i.name: i.type.multiArrayType for i in f.input}
+        self.outputs = [o.name for o in f.output]
+        self.states = {s.name: tuple(s.type.stateType.arrayType.shape) for s in f.state}
+        meta = dict(d.metadata.userDefined)
+        self.turns = json.loads(meta.get("smelt.turns", "[]"))
+        self.windows = json.loads(meta.get("smelt.masks", "{}"))
+        self.ctx = int(meta["smelt.context"])
+
+    def dtype(self, name):
+        return DTYPES[self.inputs[name].dataType]
+
+    def shape(self, name):
+        return tuple(self.inputs[name].shape)
+
+    @property
+    def fixed(self):
+        """Tokens per call, or None where it is flexible."""
+        a = self.inputs["inputIds"]
+        return None if a.WhichOneof("ShapeFlexibility") else a.shape[1]
+
+    @property
+    def channels(self):
+        name = next((n for n in ("causalMask", "keyCache") if n in self.inputs), None)
+        if name is None:
+            return len(self.states.get("keyCache", (0,) * 5)) == 4
+        s = self.shape(name)
+        return s[2] == 1 and s[3] == self.fixed and s[1] > 1 if name == "causalMask" else s[3] == 1
+
+    @property
+    def cache_ctx(self):
+        if "keyCache" in self.states:
+            return self.states["keyCache"][-2]
+        return self.shape("keyCache")[-1 if self.channels else -2]
+
+
+class Driver:
+    """One sequence through the functions of a package, as a host would run it."""
+
+    def __init__(self, pkg):
+        self.pkg, self.calls, self.counts, self.functions = pkg, [], [], []
+        self.cache, self.past = {}, 0
+
+    def mask(self, f, n, past, window):
+        io = "keyCache" in f.inputs
+        kv = "causalMask" in f.inputs and f.inputs["causalMask"].WhichOneof("ShapeFlexibility") and not io
+        cols = np.arange(past + n if kv else f.cache_ctx)
+        rows = past + np.arange(n)
+        keys = np.concatenate([np.where(cols < past, cols, 1 << 30), rows]) if io else cols
+        seen = keys[None] <= rows[:, None]
+        if window:
+            seen &= rows[:, None] - keys[None] < window
+        m = np.where(seen, 0.0, MASKED)
+        return m.T[None, :, None, :] if f.channels else m[None, None]
+
+    def fill(self, f, ids):
+        n, past, feed = len(ids), self.past, {}
+        for name in f.inputs:
+            t = f.dtype(name)
+            if name == "inputIds":
+                v = np.array([ids])
+            elif name == "positionIds":
+                v = np.arange(past, past + n)[None]
+            elif name in f.windows or name == "causalMask":
+                v = self.mask(f, n, past, f.windows.get(name, 0))
+            elif name in ("keyCache", "valueCache"):
+                v = self.cache.setdefault(name, np.zeros(f.shape(name)))
+            else:
+                turn = next(t for t in f.turns if name in (t["cos"], t["sin"]))
+                angle = np.outer(past + np.arange(n), np.array(turn["inv_freq"], np.float32)).astype(np.float32)
+                v = turn["scale"] * (np.cos if name == turn["cos"] else np.sin)(np.concatenate([angle, angle], 1))
+                v = v.T[None, :, None, :] if f.channels else v[None, None]
+            feed[name] = v.astype(t)
+        return feed
+
+    def logits(self, f, out):
+        """[n, vocab]"""
+        names = [o for o in f.outputs if o.startswith("logits")]
+        x = np.concatenate([out[o] for o in names], 1 if f.channels else 2)
+        return x[0, :, 0, :].T if f.channels else x[0]
+
+    def step(self, ids, function=None, run=None):
+        """Outputs of one call over ids, with `logits` as [len(ids), vocab]; static functions are padded."""
+        f = Function(self.pkg, function)
+        n = len(ids)
+        padded = list(ids) + [0] * ((f.fixed or n) - n)
+        assert len(padded) == (f.fixed or n), (f.fixed, n)
+        feed = self.fill(f, padded)
+        out = run(feed) if run else predict(self.pkg, [feed], *(["--function", f.name] if f.several else []))[0]
+        for cache, fresh in (("keyCache", "newKeys"), ("valueCache", "newValues")):
+            if fresh in out:
+                axis = -1 if f.channels else -2
+                at = [slice(None)] * 5
+                at[axis] = slice(self.past, self.past + n)
+                new = [slice(None)] * 5
+                new[axis] = slice(0, n)
+                self.cache[cache][tuple(at)] = out[fresh][tuple(new)]
+        self.past += n
+        out = dict(out)
+        if any(o.startswith("logits") for o in f.outputs):
+            out["logits"] = self.logits(f, out)[:n]
+        return out

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: MIT
+"""Every form of package that `convert` writes, from small random models: coremltools accepts it, and what it computes is
+what the source computes, chunk by chunk, as a host would drive it (package_driver.py).  What a target or design cannot
+hold is refused, with the lowest target that can."""
+import os
+import sys
+
+import numpy as np
+import pytest
+from package_driver import Driver, Function
+from pkg_tools import (TOOLS, convert, coremltools, eval_logits, kl, load_program, make_model, predict, relative, scratch,
+                       smelt, weight_file)
+
+sys.path.insert(0, TOOLS)
+import check_pkg  # noqa: E402
+
+CTX = 40
+IDS = [1, 301, 77, 499, 258, 12, 340, 404, 285, 290, 433, 500]
+FAMILIES = {
+    "llama-biased": ["--family", "llama", "--type", "q4_1", "--untied", "--biases"],
+    "gemma3": ["--family", "gemma3", "--type", "q5_0", "--embed-type", "q8_0", "--window", "6", "--layers", "7"],
+}
+ANE = ["--units", "cpuAndNeuralEngine"]
+ANY, FOUR, ALL = [7, 1, 4], [4, 4, 4], [12]
+# options, tokens of the calls (with the function's name where there are several)
+FORMS = {
+    "usual": ([], ANY),
+    "io": (["--kv", "io"], ANY),
+    "io-static": (["--kv", "io", "--seq", "4"], FOUR),
+    "no-cache": (["--kv", "none"], ALL),
+    "fp32": (["--precision", "fp32"], ANY),
+    "fp32-io-iOS15": (["--precision", "fp32", "--target", "iOS15"], ANY),
+    "mixed": (["--fp32", "blk.0.*,*norm*"], ANY),
+    "mask-made": (["--mask", "made"], ANY),
+    "io-mask-made": (["--kv", "io", "--mask", "made"], ANY),
+    "decomposed": (["--attention", "decomposed"], ANY),
+    "io-fused": (["--kv", "io", "--attention", "fused"], ANY),
+    "static": (["--seq", "4"], FOUR),
+    "functions": (["--functions", "prefill:8,decode:1@32"], [("prefill", 8)]),
+    "iOS15": (["--target", "iOS15"], ANY),
+    "iOS16": (["--target", "macOS13"], ANY),
+    "iOS17": (["--target", "iOS17"], ANY),
+    "iOS26": (["--target", "iOS26"], ANY),
+    "ane": (ANE, [("prefill", 7), ("decode", 1), ("prefill", 4)]),
+    "ane-static": ([*ANE, "--seq", "4"], FOUR),
+    "ane-state": ([*ANE, "--seq", "4", "--kv", "state"], FOUR),
+    "ane-mask-made": ([*ANE, "--seq", "4", "--mask", "made"], FOUR),
+    "ane-iOS16": ([*ANE, "--seq", "4", "--target", "iOS16"], FOUR),
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request):
+    """(source, its logits of IDS)"""
+    path = make_model(scratch("designs", request.param + ".gguf"), *FAMILIES[request.param], "--ctx", 256)
+    return path, eval_logits(path, IDS, "--backend", "ref")
+
+
+def drive(pkg, steps, ids=IDS):
+    """Logits of ids in calls of so many tokens."""
+    f, d, at, calls, rows = Function(pkg), Driver(pkg), 0, [], []
+    for s in steps:
+        name, n = s if isinstance(s, tuple) else (None, s)
+        if f.states:  # one run of the program: it keeps the states
+            calls.append(d.fill(f, ids[at:at + n]))
+            d.past += n
+        else:
+            rows.append(d.step(ids[at:at + n], name)["logits"])
+        at += n
+    if f.states:
+        rows = [d.logits(f, r) for r in predict(pkg, calls, *(["--function", f.name] if f.several else []))]
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_numbers(model, form):
+    """With --quant none: nothing but the rounding to fp16 stands between a package and its source."""
+    options, steps = FORMS[form]
+    pkg = scratch("designs", "numbers.mlpackage")
+    convert(model[0], pkg, "-c", CTX, *options, "--quant", "none")
+    got = drive(pkg, steps)
+    want = model[1][:len(got)]
+    limit = 2e-6 if "fp32" in form else 3e-3
+    print(f"{form}: max |difference| / max {relative(want, got):.1e}, KL {kl(want, got).max():.1e}")
+    assert relative(want, got) < limit and kl(want, got).max() < 1e-5
+
+
+@pytest.mark.parametrize("head", ["last", "argmax", "topk:3"])
+@pytest.mark.parametrize("form", ["usual", "io-static", "ane-static"])
+def test_heads(model, form, head):
+    pkg = scratch("designs", "heads.mlpackage")
+    convert(model[0], pkg, "-c", CTX, *FORMS[form][0], "--quant", "none", "--logits", head)
+    n = 4
+    f, d = Function(pkg), Driver(pkg)
+    out = predict(pkg, [d.fill(f, IDS[:n])])[0]
+    want = model[1][n - 1]
+    if head == "last":
+        assert f.outputs[0] == "logits"
+        got = d.logits(f, out)
+        assert got.shape == (1, len(want)) and kl(want[None], got).max() < 1e-5
+    elif head == "argmax":
+        assert f.outputs[0] == "token" and out["token"].shape == (1, 1)
+        assert want[out["token"][0, 0]] >= want.max() - 1e-2
+    else:
+        assert f.outputs[:2] == ["topValues", "topIds"] and out["topIds"].shape == (1, 3)
+        ids = out["topIds"][0]
+        assert np.allclose(out["topValues"][0], want[ids], atol=0.02, rtol=2e-3)
+        assert (want[ids] >= np.sort(want)[-3] - 1e-2).all() and len(set(ids)) == 3
+
+
+# ------------------------------------------------------------------ coremltools
+QUANTS = {
+    "iOS15": ["none", "auto"],
+    "iOS16": ["none", "auto", "int8", "lut4", "lut8"],
+    "iOS17": ["none", "auto", "int8", "uint8", "lut6"],
+    "iOS18": ["none", "auto", "int4", "uint4", "int8", "lut3", "lut4", "lut6"],
+    "iOS26": ["auto", "int4", "lut4"],
+}
+SHAPES = {"usual": [], "fixed": ["--seq", "4"], "range": ["--seq", "2..8"]}
+MATRIX = [(t, d, q, s) for t in QUANTS for d in ("gpu", "ane") for q in QUANTS[t] for s in SHAPES
+          if (d == "gpu" or s == "fixed" or (s == "usual" and t in ("iOS18", "iOS26")))
+          and not (d == "ane" and q in ("int4", "uint4"))
+          and (s == "usual" or q == "auto" or (d == "ane" and t in ("iOS16", "iOS17")))]
+
+
+@pytest.fixture(scope="module")
+def small():
+    return make_model(scratch("designs", "small.gguf"), "--family", "gemma3", "--type", "q4_k", "--embed-type", "q6_k",
+                      "--layers", 2, "--window", 6, "--ctx", 256)
+
+
+@pytest.mark.parametrize("target, design, quant, shape", MATRIX, ids=lambda v: v)
+def test_coremltools_accepts(small, target, design, quant, shape, tmp_path):
+    pkg = str(tmp_path / "p.mlpackage")
+    report = convert(small, pkg, "-c", CTX, "--target", target, "--quant", quant, *SHAPES[shape],
+                     *(ANE if design == "ane" else []))
+    ct = coremltools()
+    spec = ct.utils.load_spec(pkg)
+    assert spec.specificationVersion == report["specification"] == {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9,
+                                                                    "iOS26": 10}[target]
+    load_program.cache_clear()
+    program = load_program(pkg)  # types, op versions, operands, weights
+    for f in program.functions.values():
+        assert f.opset_version.value == spec.specificationVersion, f.opset_version
+        kinds = {o.op_type for o in f.operations}
+        assert ("scaled_dot_product_attention" in kinds) == (design == "gpu" and spec.specificationVersion >= 9)
+        assert ("conv" in kinds) == (design == "ane") and ("linear" in kinds) == (design == "gpu")
+        compressed = any(k.startswith("constexpr") for k in kinds)
+        assert compressed == (quant != "none" and target != "iOS15")
+        if design == "ane" and target != "iOS15":  # whose interface has no fp16
+            floats = [v for o in f.operations if o.op_type != "const" for v in o.outputs
+                      if v.dtype is ct.converters.mil.mil.types.fp32]
+            assert not floats, floats
+    found, _, _ = check_pkg.check(pkg)
+    assert not found.err and not found.warn, (found.err, found.warn)
+
+
+# ------------------------------------------------------------------ what cannot be
+REFUSED = [
+    (["--target", "iOS17", "--kv", "state"], ["iOS18", "iOS17"]),
+    (["--target", "iOS17", "--attention", "fused"], ["iOS18"]),
+    (["--target", "iOS17", "--functions", "a:4,b:1"], ["iOS18"]),
+    (["--target", "iOS17", "--quant", "int4"], ["iOS18"]),
+    (["--target", "iOS16", "--quant", "int8", "--block", "32"], ["iOS18"]),
+    (["--target", "iOS16", "--quant", "lut3"], ["iOS18"]),
+    (["--target", "iOS17", "--quant", "lut4", "--group", "8"], ["iOS18"]),
+    (["--target", "iOS15", "--quant", "int8"], ["iOS16"]),
+    (["--target", "iOS15", "--quant", "lut4"], ["iOS16"]),
+    (["--target", "iOS15", "--quant", "keep"], ["kept", "iOS15"]),
+    (["--target", "iOS14"], ["iOS15", "iOS26"]),
+    (["--target", "watchOS9"], ["iOS15"]),
+    ([*ANE, "--quant", "int4", "--block", "32"], ["Neural Engine", "lut4"]),
+    ([*ANE, "--precision", "fp32"], ["fp16"]),
+    ([*ANE, "--seq", "1..8"], ["static"]),
+    ([*ANE, "--attention", "fused"], ["Neural Engine"]),
+    ([*ANE, "--fp32", "*"], ["fp32"]),
+    (["--units", "tpu"], ["cpuAndGPU"]),
+    (["--logits", "some"], ["argmax"]),
+]
+
+
+@pytest.mark.parametrize("options, words", REFUSED, ids=lambda v: " ".join(v))
+def test_refused(small, options, words, tmp_path):
+    r = smelt("convert", small, tmp_path / "x.mlpackage", "-c", CTX, *options, rc=4)
+    assert all(w in r.stderr for w in words) and os.listdir(tmp_path) == [], r.stderr
+
+
+@pytest.mark.parametrize("options", [["--seq", "0"], ["--seq", "8..2"], ["--seq", "1..99"], ["--seq", "4,"],
+                                     ["--seq", "4", "--functions", "a:1"], ["--functions", "a"], ["--functions", "a:1,a:2"],
+                                     ["--logits", "topk:0"], ["--functions", "a:64"]], ids=" ".join)
+def test_wrong_words(small, options, tmp_path):
+    smelt("convert", small, tmp_path / "x.mlpackage", "-c", CTX, *options, rc=2)
+    assert os.listdir(tmp_path) == []
+
+
+def test_weights_are_shared_between_functions(small, tmp_path):
+    one, two = str(tmp_path / "one.mlpackage"), str(tmp_path / "two.mlpackage")
+    convert(small, one, "-c", CTX, *ANE, "--functions", "decode:1")
+    convert(small, two, "-c", CTX, *ANE, "--functions", "decode:1,prefill:8,long:8@80")
+    assert os.path.getsize(weight_file(one)) == os.path.getsize(weight_file(two))
