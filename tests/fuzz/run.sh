@@ -24,7 +24,7 @@ tokenizer | prompt | template) sources=$(ls src/base/*.c src/tensor/*.c src/text
     ;;
 esac
 mkdir -p "$work/corpus" "$work/format"
-libs=-lm
+libs="-lm -ljansson"
 max_len=4096
 case $name in
 mlmodel)
@@ -34,7 +34,7 @@ mlmodel)
     max_len=20000
     ;;
 raise) max_len=14000 ;;
-npz) libs="-lm -lzip" ;;
+npz) libs="-lm -ljansson -lzip" ;;
 tokenizer | prompt | template) libs="-lm -lpcre2-8 -lutf8proc -ljansson" ;;
 esac
 timeout=10
