@@ -59,6 +59,24 @@ static sm_status check_rope(sm_inf *c, const sm_value *x) {
     return SM_OK;
 }
 
+static sm_status check_rope_table(sm_inf *c, const sm_value *x) {
+    const sm_value *pos = sm_arg(c->n, "pos"), *table[2] = {sm_arg(c->n, "cos"), sm_arg(c->n, "sin")};
+    if (x->type.rank != 3)
+        return sm_inf_bad(c, "x", x, "wanted [t, heads, head dim]");
+    if (pos->type.rank != 1 || !sm_is_int(pos->type.dtype))
+        return sm_inf_bad(c, "pos", pos, "wanted integers [t]");
+    SM_TRY(sm_inf_same_dim(c, "x and pos", x->type.dims[0], pos->type.dims[0], NULL));
+    for (int i = 0; i < 2; i++)
+        if (table[i]->type.rank != 2 || !sm_is_float(table[i]->type.dtype))
+            return sm_inf_bad(c, i == 0 ? "cos" : "sin", table[i], "wanted floats [positions, angles]");
+    for (int i = 0; i < 2; i++)
+        SM_TRY(sm_inf_same_dim(c, "cos and sin", table[0]->type.dims[i], table[1]->type.dims[i], NULL));
+    sm_dim head = x->type.dims[2], half = table[0]->type.dims[1];
+    if (sm_dim_known(head) && sm_dim_known(half) && 2 * half > head)
+        return sm_inf_bad(c, "cos", table[0], "wanted at most half of the head's %d elements", (int)head);
+    return SM_OK;
+}
+
 sm_status sm_infer_same(sm_inf *c) {
     const sm_value *x = sm_arg(c->n, "x");
     int axis;
@@ -70,6 +88,9 @@ sm_status sm_infer_same(sm_inf *c) {
         break;
     case SM_OP_ROPE:
         SM_TRY(check_rope(c, x));
+        break;
+    case SM_OP_ROPE_TABLE:
+        SM_TRY(check_rope_table(c, x));
         break;
     case SM_OP_SOFTMAX:
     case SM_OP_CUMSUM:

@@ -23,6 +23,10 @@ sm_status sm_rebuild_end(sm_rebuild *r, sm_status st, sm_func **out, sm_err *err
 /* The same when outputs were built already. */
 sm_status sm_rebuild_end_bare(sm_rebuild *r, sm_status st, sm_func **out, sm_err *err);
 
+/* For a function that only a pass sees: it is off the graph's list.  A program that cannot be rebuilt is no failure: *out
+ * stays what it is. */
+sm_status sm_rebuild_end_aside(sm_rebuild *r, sm_func **out, sm_err *err);
+
 sm_value *sm_input_named(const sm_func *f, const char *name); /* NULL when absent */
 /* The const's decoded elements as f32 in heap memory (sm_free); NULL when out of memory. */
 float *sm_const_decode(const sm_const *c, size_t *n);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * raise_turn.c: meanings of positions, rotary embedding and masks.
+ * raise_turn.c: meanings of positions and of the rotary embedding in halves form, in two spellings:
  *
- * Rotary, halves form: y = x * cos + [-second half, first half] * sin, whole heads or their first elements only; cos and
- * sin of position * inv_freq, each half computed once or twice, in any order of axes.
+ *     x * cos + [-second half, first half] * sin
+ *     [first * cos - second * sin, second * cos + first * sin]
+ *
+ * of whole heads or of their first elements.  cos and sin are computed from position * inv_freq, each half once or twice,
+ * in any order of axes, or are rows of two constant tables.
  */
 #include "pass/raise_int.h"
 
@@ -11,26 +14,7 @@
 #include <string.h>
 
 /* ------------------------------------------------------------------ positions */
-/* range_1d in steps of 1: from a computed start over n values the rows' positions, from 0 the keys'. */
-static void range(sm_raise *z, const sm_node *n) {
-    const sm_value *start = sm_arg(n, "start");
-    int64_t from, step;
-    if (!sm_value_int(sm_arg(n, "step"), &step) || step != 1)
-        return;
-    if (sm_value_int(start, &from)) {
-        if (from == 0)
-            sm_raise_set(z, n, (sm_meaning){.kind = M_KEY_POS});
-        return;
-    }
-    if (start->sym == NULL || n->out[0]->type.dims[0] != z->n || (z->past_known && z->past != start->sym[0]))
-        return;
-    z->past = start->sym[0];
-    z->past_known = true;
-    sm_raise_set(z, n, (sm_meaning){.kind = M_POS});
-}
-
-/* An int input in the role of positions: the first use decides. */
-static bool is_pos(sm_raise *z, const sm_meaning *m) {
+bool sm_is_pos(sm_raise *z, const sm_meaning *m) {
     if (m->kind == M_POS)
         return true;
     if (m->kind != M_INT || z->old_ids == m->row || (z->old_pos != NULL && z->old_pos != m->row))
@@ -39,55 +23,69 @@ static bool is_pos(sm_raise *z, const sm_meaning *m) {
     return true;
 }
 
-/* Moves that only add or drop axes of extent 1. */
-static bool pass_on(sm_raise *z, const sm_node *n) {
-    const sm_meaning *x = sm_raise_arg(z, n, "x");
-    sm_meaning m = *x;
-    switch (x->kind) {
-    case M_INT:
-        if (!is_pos(z, x))
-            return false;
-        m = (sm_meaning){.kind = M_POS};
-        break;
-    case M_POS:
-    case M_KEY_POS:
-    case M_ANGLE:
-    case M_COS:
-    case M_SIN:
-    case M_BACK:
-    case M_FAR:
-    case M_MASK:
-        break;
-    default:
+/* range_1d in steps of 1: from a computed start over n values the rows' positions, from 0 the keys'. */
+static bool range(sm_raise *z, const sm_node *n) {
+    const sm_value *start = sm_arg(n, "start");
+    int64_t from, step;
+    sm_meaning m = {.kind = M_KEY_POS, .ax = {AX_KEYS}};
+    if (!sm_value_int(sm_arg(n, "step"), &step) || step != 1)
         return false;
-    }
-    sm_raise_set(z, n, m);
-    return true;
+    if (sm_value_int(start, &from))
+        return from == 0 && sm_raise_set(z, n, m);
+    if (start->sym == NULL || n->out[0]->type.dims[0] != z->n || (z->past_known && z->past != start->sym[0]))
+        return false;
+    z->past = start->sym[0];
+    z->past_known = true;
+    m.kind = M_POS;
+    m.ax[0] = sm_raise_single(z) ? AX_ONE : AX_TOKENS;
+    return sm_raise_set(z, n, m);
 }
 
-/* Extents other than 1 are kept in their order. */
-static bool same_but_ones(const sm_type *a, const sm_type *b) {
-    int i = 0, j = 0;
-    for (;;) {
-        while (i < a->rank && a->dims[i] == 1)
-            i++;
-        while (j < b->rank && b->dims[j] == 1)
-            j++;
-        if (i == a->rank || j == b->rank)
-            return i == a->rank && j == b->rank;
-        if (a->dims[i++] != b->dims[j++])
-            return false;
-    }
+/* [old key positions, the rows' own]: keys of the form with caches as inputs. */
+static bool join_positions(sm_raise *z, const sm_node *n) {
+    int64_t axis;
+    if (n->n_list != 2 || !sm_arg_int(n, "axis", &axis))
+        return false;
+    const sm_value *v = n->list[0], *w = n->list[1];
+    sm_meaning k, p = *sm_raise_of(z, w);
+    if (sm_raise_of(z, v)->kind == M_KEY_POS)
+        k = *sm_raise_of(z, v);
+    else if (!sm_is_iota(z, v, &k))
+        return false;
+    if (axis < 0)
+        axis += v->type.rank;
+    if (k.joined || k.ax[axis] != AX_KEYS || w->type.rank != v->type.rank ||
+        (p.ax[axis] != AX_TOKENS && !sm_raise_single(z)) || !sm_is_pos(z, &p))
+        return false;
+    k.joined = true;
+    return sm_raise_set(z, n, k);
+}
+
+bool sm_is_iota(sm_raise *z, const sm_value *c, sm_meaning *out) {
+    int axis = -1;
+    size_t n = 0;
+    if (c->cst == NULL || c->cst->strs != NULL || c->type.dtype == SM_BOOL || c->type.rank < 1)
+        return false;
+    *out = (sm_meaning){.kind = M_KEY_POS};
+    sm_raise_all_ones(out, c->type.rank);
+    for (int i = 0; i < c->type.rank; i++)
+        if (c->type.dims[i] != 1) {
+            if (axis >= 0)
+                return false;
+            axis = i;
+        }
+    if (axis < 0)
+        return false;
+    out->ax[axis] = AX_KEYS;
+    float *x = sm_raise_floats(z, c, &n);
+    bool ok = x != NULL;
+    for (size_t i = 0; ok && i < n; i++)
+        ok = x[i] == (float)i && i < 1 << 24;
+    sm_free(x);
+    return ok;
 }
 
 /* ------------------------------------------------------------------ angles */
-static int64_t numel_const(const sm_value *c) {
-    int64_t n = 1;
-    for (int i = 0; i < c->type.rank; i++)
-        n *= c->type.dims[i];
-    return n;
-}
-
 /* One constant per content: exporters may write the frequencies once a layer. */
 static sm_value *known_freq(sm_raise *z, const float *x, size_t n) {
     for (int i = 0; i < z->n_freqs; i++) {
@@ -98,18 +96,22 @@ static sm_value *known_freq(sm_raise *z, const float *x, size_t n) {
     return NULL;
 }
 
-/* The constant as fp32 vector. */
-static sm_value *freq_const(sm_raise *z, sm_value *c) {
+/* The constant as fp32 vector; once when it holds both halves. */
+static sm_value *freq_const(sm_raise *z, sm_value *c, bool *full) {
     size_t got;
+    *full = false;
     float *x = sm_raise_floats(z, c, &got);
     if (x == NULL)
         return c->type.rank == 1 && c->type.dtype == SM_FP32 ? c : NULL;
+    *full = got >= 4 && got % 2 == 0 && memcmp(x, x + got / 2, got / 2 * sizeof *x) == 0;
+    if (*full)
+        got /= 2;
     int64_t n = (int64_t)got;
     sm_value *v = known_freq(z, x, got);
     if (v == NULL) {
         const sm_encoding *e = &c->cst->src.enc;
         bool as_is = c->type.rank == 1 && c->type.dtype == SM_FP32 && e->id == SM_ENC_DENSE && e->code == SM_FP32;
-        v = as_is ? c : sm_const_data(z->b, "inv_freq", SM_FP32, 1, &n, x);
+        v = as_is && !*full ? c : sm_const_data(z->b, "inv_freq", SM_FP32, 1, &n, x);
         if (v != NULL && z->n_freqs < SM_RAISE_FREQS)
             z->freq[z->n_freqs++] = v;
     }
@@ -117,298 +119,385 @@ static sm_value *freq_const(sm_raise *z, sm_value *c) {
     return v;
 }
 
-/* pos [.., n, 1] * freq [.., half] -> [.., n, half]; or turned: freq [.., half, 1] x pos [.., 1, n].  As mul or matmul. */
+static int only_long_axis(const sm_type *t) { /* -1: none or several */
+    int axis = -1;
+    for (int i = 0; i < t->rank; i++)
+        if (t->dims[i] != 1) {
+            if (axis >= 0)
+                return -1;
+            axis = i;
+        }
+    return axis;
+}
+
+/* As broadcasting product, or as matmul over an axis of 1: the rows of x by the columns of y. */
+static bool product_roles(const sm_node *n, const sm_value *x, const int8_t *rx, const sm_value *y, const int8_t *ry,
+                          int8_t *out) {
+    int a = x->type.rank, b = y->type.rank, r = n->out[0]->type.rank;
+    bool tx = false, ty = false;
+    int8_t left[SM_MAX_RANK], right[SM_MAX_RANK];
+    if (n->op == SM_OP_MUL)
+        return sm_raise_join(x, rx, y, ry, out);
+    if (!sm_arg_bool(n, "transpose_x", &tx) || !sm_arg_bool(n, "transpose_y", &ty) || tx || ty || a < 2 || b < 2 ||
+        x->type.dims[a - 1] != 1 || y->type.dims[b - 2] != 1 || r < 2)
+        return false;
+    /* with its contracted axis out, each is a value that broadcasts: [.., rows, 1] and [.., 1, columns] */
+    memcpy(left, rx, sizeof left);
+    memcpy(right, ry, sizeof right);
+    return sm_raise_join(x, left, y, right, out);
+}
+
+/* pos * freq, angles along an axis of their own */
 static bool angle(sm_raise *z, const sm_node *n) {
     sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
     sm_value *c = x->cst != NULL ? x : y, *p = c == x ? y : x;
-    bool tx = false, ty = false;
-    if (n->op == SM_OP_MATMUL && (!sm_arg_bool(n, "transpose_x", &tx) || !sm_arg_bool(n, "transpose_y", &ty)))
+    sm_meaning m = {.kind = M_ANGLE, .f = 1, .n_piece = 1};
+    int8_t rc[SM_MAX_RANK];
+    if (c->cst == NULL || p->cst != NULL || sm_dtype_kind(c->type.dtype) != 'f')
         return false;
-    if (tx || ty || c->cst == NULL || p->cst != NULL || sm_dtype_kind(c->type.dtype) != 'f' ||
-        (z->m[p->id].kind != M_POS && z->m[p->id].kind != M_INT))
+    const sm_meaning *pm = sm_raise_of(z, p);
+    int axis = only_long_axis(&c->type);
+    if (axis < 0 || (pm->kind != M_POS && pm->kind != M_INT))
         return false;
-    int64_t half = numel_const(c);
-    bool turned = sm_is_plane(&c->type, half, 1) && sm_is_plane(&p->type, 1, z->n);
-    bool straight = (c->type.rank == 1 || sm_is_plane(&c->type, 1, half)) && sm_is_plane(&p->type, z->n, 1);
-    if (half < 2 || turned == straight || (n->op == SM_OP_MATMUL && (c == x) != turned) || !is_pos(z, &z->m[p->id]))
+    memset(rc, AX_ONE, sizeof rc);
+    rc[axis] = 0;
+    if (!product_roles(n, x, c == x ? rc : pm->ax, y, c == y ? rc : pm->ax, m.ax) || !sm_is_pos(z, pm))
         return false;
-    sm_raise_set(z, n, (sm_meaning){.kind = M_ANGLE, .freq = freq_const(z, c), .turned = turned, .f = 1});
-    return true;
+    m.freq = freq_const(z, c, &m.full);
+    if (m.freq == NULL)
+        return false;
+    m.piece[0] = c->type.dims[axis];
+    return sm_raise_set(z, n, m);
+}
+
+/* ------------------------------------------------------------------ tables */
+static bool same_table(const sm_meaning *a, const sm_meaning *b) {
+    return a->table == b->table && a->full == b->full && (a->table || (a->freq == b->freq && a->f == b->f));
 }
 
 static bool both_halves(sm_raise *z, const sm_node *n) {
     int64_t axis;
-    if (!sm_concat_two(n, &axis) || !sm_is_last_axis(n->list[0], axis))
+    bool interleave = false;
+    if (n->n_list != 2 || !sm_arg_int(n, "axis", &axis) || !sm_arg_bool(n, "interleave", &interleave) || interleave)
         return false;
-    const sm_meaning *a = &z->m[n->list[0]->id], *b = &z->m[n->list[1]->id];
-    if (a->kind != b->kind || (a->kind != M_ANGLE && a->kind != M_COS && a->kind != M_SIN))
-        return false;
-    if (a->full || b->full || a->turned || b->turned || a->freq != b->freq || a->f != b->f)
+    const sm_meaning *a = sm_raise_of(z, n->list[0]), *b = sm_raise_of(z, n->list[1]);
+    int rank = n->list[0]->type.rank;
+    if (axis < 0)
+        axis += rank;
+    if (a->kind != b->kind || (a->kind != M_ANGLE && a->kind != M_COS && a->kind != M_SIN) || a->full || b->full ||
+        a->freq != b->freq || a->f != b->f || a->ax[axis] != 0 || memcmp(a->ax, b->ax, (size_t)rank) != 0)
         return false;
     sm_meaning m = *a;
     m.full = true;
-    sm_raise_set(z, n, m);
-    return true;
+    m.piece[0] *= 2;
+    return sm_raise_set(z, n, m);
 }
 
-/* [.., half, n] -> [.., n, half] */
-static bool turn_back(sm_raise *z, const sm_node *n) {
+/* The same by tile. */
+static bool twice(sm_raise *z, const sm_node *n) {
     sm_meaning m = *sm_raise_arg(z, n, "x");
-    int64_t perm[SM_MAX_RANK];
-    int r = 0;
-    if ((m.kind != M_ANGLE && m.kind != M_COS && m.kind != M_SIN) || !m.turned ||
-        !sm_arg_ints(n, "perm", perm, SM_MAX_RANK, &r) || r < 2)
+    int64_t reps[SM_MAX_RANK];
+    int k = 0, rank = n->out[0]->type.rank, axis = sm_raise_axis(&m, rank, 0);
+    if ((m.kind != M_ANGLE && m.kind != M_COS && m.kind != M_SIN) || m.full || axis < 0 ||
+        !sm_arg_ints(n, "reps", reps, SM_MAX_RANK, &k) || k != rank)
         return false;
-    for (int i = 0; i < r; i++) {
-        int64_t want = i == r - 2 ? r - 1 : i == r - 1 ? r - 2 : i;
-        if (perm[i] != want && perm[i] != want - r)
+    for (int i = 0; i < k; i++)
+        if (reps[i] != (i == axis ? 2 : 1))
             return false;
-    }
-    m.turned = false;
-    sm_raise_set(z, n, m);
-    return true;
+    m.full = true;
+    m.piece[0] *= 2;
+    return sm_raise_set(z, n, m);
 }
 
-/* ------------------------------------------------------------------ parts of heads */
-/* m as elements lo..hi of a row value, heads first. */
-static bool part_of(const sm_meaning *m, int64_t *lo, int64_t *hi) {
-    if (m->kind == M_PART) {
-        *lo = m->lo;
-        *hi = m->hi;
-        return true;
-    }
-    if (m->kind != M_HEADS || m->f != 1)
-        return false;
-    *lo = 0;
-    *hi = m->row->type.dims[2];
-    return true;
+/* A table [positions, angles] of both halves as one of the first; NULL when its halves differ. */
+static sm_value *half_table(sm_raise *z, sm_value *c, const float *x) {
+    int64_t rows = c->type.dims[0], d = c->type.dims[1], half = d / 2, dims[2] = {rows, half};
+    for (int64_t i = 0; i < rows; i++)
+        if (d % 2 != 0 || memcmp(x + i * d, x + i * d + half, (size_t)half * sizeof *x) != 0)
+            return NULL;
+    float *y = sm_alloc_n((size_t)(rows * half), sizeof *y);
+    for (int64_t i = 0; y != NULL && i < rows; i++)
+        memcpy(y + i * half, x + i * d, (size_t)half * sizeof *y);
+    sm_value *v = y != NULL ? sm_const_data(z->b, c->name, SM_FP32, 2, dims, y) : NULL;
+    if (y == NULL && z->b->st == SM_OK)
+        z->b->st = SM_NOMEM(&z->b->err);
+    sm_free(y);
+    return v;
 }
 
-static bool slice_part(sm_raise *z, const sm_node *n) {
-    const sm_value *v = sm_arg(n, "x");
-    const sm_meaning *x = sm_raise_arg(z, n, "x");
-    sm_dim lo[SM_MAX_RANK], hi[SM_MAX_RANK];
-    bool squeeze[SM_MAX_RANK];
-    int64_t a, b;
-    int last = v->type.rank - 1;
-    if (!part_of(x, &a, &b) || !sm_slice_bounds(z, n, &v->type, lo, hi, squeeze) || squeeze[last])
-        return false;
-    for (int i = 0; i < last; i++)
-        if (lo[i] != 0 || hi[i] != v->type.dims[i] || squeeze[i])
+/* Position 0 turns nothing: cosines 1 and sines 0, times a scale. */
+static bool first_row(const float *x, int64_t d, bool *sine) {
+    for (int64_t i = 1; i < d; i++)
+        if (x[i] != x[0])
             return false;
-    if (!sm_dim_known(lo[last]) || !sm_dim_known(hi[last]))
-        return false;
-    sm_raise_set(
-        z, n,
-        (sm_meaning){.kind = M_PART, .row = x->row, .lo = a + lo[last], .hi = a + hi[last], .f = 1, .heads = true});
-    return true;
+    *sine = x[0] == 0;
+    return d >= 2 && isfinite(x[0]) && x[0] >= 0;
 }
 
-/* [-second half, first half], or turned part and untouched rest. */
-static bool join_parts(sm_raise *z, const sm_node *n) {
+/* Rows of a constant table by position. */
+static bool look_up(sm_raise *z, const sm_node *n) {
+    sm_value *c = sm_arg(n, "x");
+    const sm_value *at = sm_arg(n, "indices");
+    const sm_meaning *p = sm_raise_of(z, at);
+    int64_t axis = -1, batch = 0;
+    size_t count;
+    sm_meaning m = {.n_piece = 1, .f = 1, .table = true};
+    if ((p->kind != M_INT && p->kind != M_POS) || c->cst == NULL || c->type.rank != 2 || z->old_ids == p->row ||
+        sm_dtype_kind(c->type.dtype) != 'f' || !sm_arg_int(n, "axis", &axis) || axis != 0 ||
+        !sm_arg_int(n, "batch_dims", &batch) || batch != 0)
+        return false;
+    float first[1024];
+    bool sine = false;
+    if (c->type.dims[1] > (int64_t)SM_ARRAY_LEN(first) || c->cst->src.part[SM_PART_DATA].p == NULL)
+        return false;
+    sm_decode_rows(&c->cst->src, 0, 1, first);
+    if (!first_row(first, c->type.dims[1], &sine) || !sm_is_pos(z, p))
+        return false;
+    sm_value **made = &z->m[c->id].row;
+    if (*made == NULL) {
+        float *x = sm_raise_floats(z, c, &count);
+        if (x == NULL)
+            return false;
+        sm_value *half = half_table(z, c, x);
+        *made = half != NULL ? half : c;
+        sm_free(x);
+    }
+    m.kind = sine ? M_SIN : M_COS;
+    m.freq = *made;
+    m.full = *made != c;
+    m.piece[0] = c->type.dims[1];
+    memcpy(m.ax, p->ax, sizeof m.ax);
+    m.ax[at->type.rank] = 0;
+    return sm_raise_set(z, n, m);
+}
+
+/* ------------------------------------------------------------------ turns */
+/* [-second half, first half] of the last piece */
+static bool rotated(sm_raise *z, const sm_node *n) {
     int64_t axis;
-    if (!sm_concat_two(n, &axis) || !sm_is_last_axis(n->list[0], axis))
+    bool interleave = false;
+    if (n->n_list != 2 || !sm_arg_int(n, "axis", &axis) || !sm_arg_bool(n, "interleave", &interleave) || interleave)
         return false;
-    const sm_meaning *a = &z->m[n->list[0]->id], *b = &z->m[n->list[1]->id];
-    if (b->kind != M_PART || a->row == NULL)
+    const sm_meaning *a = sm_raise_of(z, n->list[0]), *b = sm_raise_of(z, n->list[1]);
+    int rank = n->list[0]->type.rank;
+    if (a->kind != M_ROWS || b->kind != M_ROWS || a->row != b->row || a->f != -1 || b->f != 1 || a->lo != b->hi ||
+        a->hi - a->lo != b->hi - b->lo || a->last != b->last || a->n_piece != b->n_piece || 
+        !sm_raise_is_last(a, rank, axis) || memcmp(a->ax, b->ax, (size_t)rank) != 0)
         return false;
-    if (a->kind == M_NEG && a->row == b->row && b->lo == 0 && a->lo == b->hi && a->hi == 2 * b->hi) {
-        sm_raise_set(z, n, (sm_meaning){.kind = M_ROTATED, .row = a->row, .lo = 0, .hi = a->hi, .f = 1, .heads = true});
-        return true;
-    }
-    if (a->kind == M_TURNED && a->row_k == b->row && b->lo == a->hi && b->hi == b->row->type.dims[2]) {
-        sm_raise_set(z, n, (sm_meaning){.kind = M_HEADS, .row = a->row, .f = 1, .heads = true});
-        return true;
-    }
-    return false;
+    sm_meaning m = *b;
+    m.kind = M_ROTATED;
+    m.hi = a->hi;
+    m.piece[sm_raise_last(b)] = m.hi - m.lo;
+    return m.piece[sm_raise_last(b)] == 2 * b->piece[sm_raise_last(b)] && sm_raise_set(z, n, m);
 }
 
-/* A table's type has been checked: tokens and angles are its last axes, like those of heads. */
 static bool times_table(sm_raise *z, const sm_node *n) {
-    const sm_meaning *a = sm_raise_arg(z, n, "x"), *b = sm_raise_arg(z, n, "y");
+    const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
+    const sm_meaning *a = sm_raise_of(z, x), *t = sm_raise_of(z, y);
+    int8_t rt[SM_MAX_RANK], ax[SM_MAX_RANK];
     if (a->kind == M_COS || a->kind == M_SIN) {
-        const sm_meaning *t = a;
-        a = b;
-        b = t;
+        const sm_meaning *swap = a;
+        a = t;
+        t = swap;
     }
-    int64_t lo, hi;
-    if ((b->kind != M_COS && b->kind != M_SIN) || !b->full || b->turned || b->freq == NULL)
+    if ((t->kind != M_COS && t->kind != M_SIN) || (a->kind != M_ROWS && a->kind != M_ROTATED) || t->freq == NULL)
         return false;
-    int64_t rot = 2 * b->freq->type.dims[0];
-    if (b->kind == M_COS && part_of(a, &lo, &hi) && lo == 0 && hi == rot) {
-        sm_raise_set(
-            z, n,
-            (sm_meaning){.kind = M_TIMES_COS, .row = a->row, .freq = b->freq, .f = b->f, .hi = rot, .heads = true});
-        return true;
-    }
-    if (b->kind == M_SIN && a->kind == M_ROTATED && a->hi == rot) {
-        sm_raise_set(
-            z, n,
-            (sm_meaning){.kind = M_TIMES_SIN, .row = a->row, .freq = b->freq, .f = b->f, .hi = rot, .heads = true});
-        return true;
-    }
-    return false;
+    int last = sm_raise_last(a);
+    if (last < 0 || a->piece[last] != t->piece[0] || (a->kind == M_ROTATED && (!t->full || t->kind == M_COS)) ||
+        a->f * a->f != 1)
+        return false;
+    for (int i = 0; i < SM_MAX_RANK; i++)
+        rt[i] = (int8_t)(t->ax[i] == 0 ? last : t->ax[i]);
+    bool first = a == sm_raise_of(z, x);
+    if (!sm_raise_join(x, first ? a->ax : rt, y, first ? rt : a->ax, ax))
+        return false;
+    sm_meaning m = *a;
+    m.kind = M_TURN;
+    memcpy(m.ax, ax, sizeof m.ax);
+    m.freq = t->freq;
+    m.table = t->table;
+    m.full = t->full;
+    m.sine = t->kind == M_SIN;
+    m.rotated = a->kind == M_ROTATED;
+    m.f = a->f * t->f;
+    return sm_raise_set(z, n, m);
 }
 
+/* The rotary embedding of elements m.klo..khi of m.row_k, heads of `width` elements: a row value in m's roles and pieces,
+ * whose elements are m.klo..klo + width. */
+static bool turn_heads(sm_raise *z, sm_meaning *m, int64_t width) {
+    sm_value *x = m->row_k, *y;
+    int r = x->type.rank;
+    int64_t all = sm_raise_features(x), rot = m->khi - m->klo;
+    if (rot != 2 * m->freq->type.dims[m->table ? 1 : 0] || rot > width || all < 1 || all % width != 0)
+        return false;
+    bool every = r > 2 || all == width; /* of every head */
+    if (every ? m->klo != 0 || x->type.dims[r - 1] != width : m->klo % width != 0)
+        return false;
+    sm_value *heads = r == 3 ? x : sm_raise_shape(z, x, 2, (int64_t[]){all / width, width});
+    if (heads == NULL)
+        return false;
+    if (!every)
+        heads = sm_raise_shape(z, x, 2, (int64_t[]){all / width, width});
+    if (m->table) {
+        sm_value *in[SM_MAX_SLOTS] = {heads, z->pos, m->freq, m->sines, sm_const_f(z->b, SM_FP32, m->f)};
+        y = heads != NULL && in[4] != NULL ? sm_raise_again(z, SM_OP_ROPE_TABLE, in) : NULL;
+    } else {
+        sm_value *in[SM_MAX_SLOTS] = {heads, z->pos, m->freq, sm_const_f(z->b, SM_FP32, m->f)};
+        y = heads != NULL && in[3] != NULL ? sm_raise_again(z, SM_OP_ROPE, in) : NULL;
+    }
+    if (y == NULL)
+        return false;
+    int last = sm_raise_last(m);
+    m->kind = M_ROWS;
+    m->piece[last] = width;
+    m->f = 1;
+    m->lo = m->klo;
+    m->hi = m->klo + width;
+    m->row = every ? sm_raise_shape(z, y, m->n_piece, m->piece) : sm_raise_flat(z, y);
+    return m->row != NULL;
+}
+
+/* Of elements a.lo..a.hi of a.row, whose pieces and roles it has: heads as wide as that if it can be so; heads that go on
+ * are made when the rest joins. */
+static bool turned(sm_raise *z, const sm_node *n, const sm_meaning *a) {
+    sm_meaning m = *a;
+    m.row_k = a->row;
+    m.klo = a->lo;
+    m.khi = a->hi;
+    int r = a->row->type.rank;
+    bool may_be_whole = r > 2 ? sm_is_whole(a) : true;
+    sm_meaning y = m;
+    if (may_be_whole && turn_heads(z, &y, a->hi - a->lo)) {
+        y.freq = m.freq;
+        return sm_raise_set(z, n, y);
+    }
+    m.kind = M_TURNED;
+    m.row = a->row;
+    return sm_raise_set(z, n, m);
+}
+
+/* The rest of the heads behind what turned. */
+static bool with_rest(sm_raise *z, const sm_node *n) {
+    int64_t axis;
+    bool interleave = false;
+    if (n->n_list != 2 || !sm_arg_int(n, "axis", &axis) || !sm_arg_bool(n, "interleave", &interleave) || interleave)
+        return false;
+    const sm_meaning *a = sm_raise_of(z, n->list[0]), *b = sm_raise_of(z, n->list[1]);
+    int rank = n->list[0]->type.rank;
+    if ((a->kind != M_TURNED && a->kind != M_ROWS) || a->row_k == NULL || b->kind != M_ROWS || b->row != a->row_k ||
+        b->f != 1 || b->lo != a->khi || a->last != b->last || a->n_piece != b->n_piece ||
+        !sm_raise_is_last(a, rank, axis) || memcmp(a->ax, b->ax, (size_t)rank) != 0)
+        return false;
+    sm_meaning m = *a;
+    if (a->kind == M_ROWS) { /* it was taken to be a head */
+        const sm_node *d = a->row->def;
+        while (d != NULL && d->op == SM_OP_RESHAPE)
+            d = sm_arg(d, "x")->def;
+        double f = 1;
+        if (a->f != 1 || d == NULL || (d->op != SM_OP_ROPE && d->op != SM_OP_ROPE_TABLE) ||
+            !sm_arg_float(d, "scale", &f))
+            return false;
+        m.f = f;
+    }
+    return turn_heads(z, &m, b->hi - a->klo) && sm_raise_set(z, n, m);
+}
+
+static bool pair_tables(sm_meaning *m, const sm_meaning *cosine, const sm_meaning *sine) {
+    if (!same_table(cosine, sine))
+        return false;
+    m->freq = cosine->freq;
+    m->sines = cosine->table ? sine->freq : NULL;
+    return !cosine->table || (cosine->freq->type.dims[0] == sine->freq->type.dims[0] &&
+                              cosine->freq->type.dims[1] == sine->freq->type.dims[1]);
+}
+
+/* Sums and differences of x cos and x' sin. */
 static bool add_turns(sm_raise *z, const sm_node *n) {
-    const sm_meaning *a = sm_raise_arg(z, n, "x"), *b = sm_raise_arg(z, n, "y");
-    if (a->kind == M_TIMES_SIN) {
+    const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
+    const sm_meaning *a = sm_raise_of(z, x), *b = sm_raise_of(z, y);
+    sm_meaning m;
+    int8_t ax[SM_MAX_RANK];
+    bool minus = n->op == SM_OP_SUB;
+    if (a->kind != M_TURN || b->kind != M_TURN || a->sine == b->sine || a->row != b->row || a->last != b->last ||
+        !sm_raise_join(x, a->ax, y, b->ax, ax))
+        return false;
+    if (a->sine && !minus) {
         const sm_meaning *t = a;
         a = b;
         b = t;
     }
-    if (a->kind != M_TIMES_COS || b->kind != M_TIMES_SIN || a->row != b->row || a->freq != b->freq || a->f != b->f)
+    m = *a;
+    memcpy(m.ax, ax, sizeof m.ax);
+    if (a->sine || a->rotated || !pair_tables(&m, a, b))
         return false;
-    sm_value *scale = sm_const_f(z->b, SM_FP32, a->f);
-    sm_value *y =
-        sm_build(z->b, SM_OP_ROPE, NULL, "x", a->row, "pos", z->pos, "inv_freq", a->freq, "scale", scale, NULL);
-    bool whole = a->hi == a->row->type.dims[2];
-    sm_raise_set(
-        z, n,
-        (sm_meaning){
-            .kind = whole ? M_HEADS : M_TURNED, .row = y, .row_k = a->row, .hi = a->hi, .f = 1, .heads = true});
-    return true;
+    double fs = minus ? -b->f : b->f;
+    if (a->full)
+        return b->rotated && a->lo == b->lo && a->hi == b->hi && fs == a->f && turned(z, n, &m);
+    if (b->rotated || a->n_piece != b->n_piece || a->piece[sm_raise_last(a)] != b->piece[sm_raise_last(b)])
+        return false;
+    m.kind = M_HALF_TURN;
+    m.second = fs == a->f;
+    m.lo = SM_MIN(a->lo, b->lo);
+    m.hi = SM_MAX(a->hi, b->hi);
+    bool beside = m.second ? b->hi == a->lo : a->hi == b->lo;
+    return beside && (m.second || fs == -a->f) && sm_raise_set(z, n, m);
 }
 
+static bool join_halves(sm_raise *z, const sm_node *n) {
+    int64_t axis;
+    bool interleave = false;
+    if (n->n_list != 2 || !sm_arg_int(n, "axis", &axis) || !sm_arg_bool(n, "interleave", &interleave) || interleave)
+        return false;
+    const sm_meaning *a = sm_raise_of(z, n->list[0]), *b = sm_raise_of(z, n->list[1]);
+    int rank = n->list[0]->type.rank, last = sm_raise_last(a);
+    if (a->kind != M_HALF_TURN || b->kind != M_HALF_TURN || a->second || !b->second || a->row != b->row ||
+        a->lo != b->lo || a->hi != b->hi || a->freq != b->freq || a->sines != b->sines || a->f != b->f ||
+        a->last != b->last || !sm_raise_is_last(a, rank, axis) || memcmp(a->ax, b->ax, (size_t)rank) != 0)
+        return false;
+    sm_meaning m = *a;
+    m.piece[last] *= 2;
+    return m.piece[last] == m.hi - m.lo && turned(z, n, &m);
+}
+
+/* cos and sin times a number */
 static bool scaled(sm_raise *z, const sm_node *n) {
     sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
     sm_value *c = x->cst != NULL ? x : y, *v = c == x ? y : x;
     double f;
-    if (c->cst == NULL || v->cst != NULL || !sm_value_float(c, &f) || numel_const(c) != 1)
+    sm_meaning m = *sm_raise_of(z, v);
+    if ((m.kind != M_COS && m.kind != M_SIN) || !sm_raise_scalar(c, &f) || c->type.rank > v->type.rank)
         return false;
-    sm_meaning m = z->m[v->id];
-    if (m.kind == M_PART && f == -1) {
-        m.kind = M_NEG;
-    } else if (m.kind == M_COS || m.kind == M_SIN) {
-        m.f *= f;
-    } else {
-        return false;
-    }
-    sm_raise_set(z, n, m);
-    return true;
+    m.f *= f;
+    return sm_raise_set(z, n, m);
 }
 
-/* ------------------------------------------------------------------ masks */
-/* pos [.., n, 1] - key pos [.., 1, keys] */
-static bool back(sm_raise *z, const sm_node *n) {
-    const sm_meaning *a = sm_raise_arg(z, n, "x"), *b = sm_raise_arg(z, n, "y");
-    if (b->kind != M_KEY_POS || !sm_is_plane(&sm_arg(n, "x")->type, z->n, 1) || !is_pos(z, a))
-        return false;
-    sm_raise_set(z, n, (sm_meaning){.kind = M_BACK, .joined = b->joined});
-    return true;
-}
-
-/* What is w positions back and more is hidden: w positions are seen. */
-static bool far(sm_raise *z, const sm_node *n) {
-    int64_t w;
-    const sm_meaning *x = sm_raise_arg(z, n, "x");
-    double f;
-    const sm_value *y = sm_arg(n, "y");
-    if (x->kind != M_BACK || y->cst == NULL)
-        return false;
-    if (!sm_value_int(y, &w)) { /* positions may have been cast to floats */
-        if (!sm_value_float(y, &f) || !(f >= 0 && f < INT32_MAX) || f != floor(f))
-            return false;
-        w = (int64_t)f;
-    }
-    w += n->op == SM_OP_GREATER;
-    if (w < 1 || w > INT32_MAX)
-        return false;
-    sm_raise_set(z, n, (sm_meaning){.kind = M_FAR, .window = w, .joined = x->joined});
-    return true;
-}
-
-static bool windowed(sm_raise *z, const sm_node *n) {
-    const sm_meaning *c = sm_raise_arg(z, n, "cond"), *b = sm_raise_arg(z, n, "b");
-    double hidden;
-    if (c->kind != M_FAR || b->kind != M_MASK || b->window != 0 || !sm_value_float(sm_arg(n, "a"), &hidden) ||
-        !(hidden <= -1e4))
-        return false;
-    sm_dim keys = sm_arg(n, "b")->type.dims[sm_arg(n, "b")->type.rank - 1];
-    if (!sm_is_plane(&sm_arg(n, "cond")->type, z->n, keys))
-        return false;
-    sm_raise_set(z, n, (sm_meaning){.kind = M_MASK, .window = c->window, .joined = c->joined});
-    return true;
-}
-
-/* [old key positions, the rows' own]: keys of the form with caches as inputs. */
-static bool join_positions(sm_raise *z, const sm_node *n) {
-    int64_t axis;
-    if (!sm_concat_two(n, &axis) || n->list[0]->type.rank != 1)
-        return false;
-    const sm_meaning *a = &z->m[n->list[0]->id];
-    if (a->kind != M_KEY_POS || a->joined || !is_pos(z, &z->m[n->list[1]->id]))
-        return false;
-    sm_raise_set(z, n, (sm_meaning){.kind = M_KEY_POS, .joined = true});
-    return true;
-}
-
-/* A mask cut to the keys at hand keeps its meaning. */
-static bool slice_mask(sm_raise *z, const sm_node *n) {
-    const sm_value *v = sm_arg(n, "x");
-    const sm_meaning *x = sm_raise_arg(z, n, "x");
-    sm_dim lo[SM_MAX_RANK], hi[SM_MAX_RANK];
-    bool squeeze[SM_MAX_RANK];
-    if (x->kind != M_MASK || v->type.rank != 4 || !sm_slice_bounds(z, n, &v->type, lo, hi, squeeze))
-        return false;
-    for (int i = 0; i < 4; i++)
-        if (lo[i] != 0 || squeeze[i] || hi[i] != v->type.dims[i])
-            return false;
-    sm_raise_set(z, n, *x);
-    return true;
-}
-
-void sm_raise_turn_op(sm_raise *z, const sm_node *n) {
+bool sm_raise_turn_op(sm_raise *z, const sm_node *n) {
     switch (n->op) {
     case SM_OP_RANGE_1D:
-        range(z, n);
-        return;
-    case SM_OP_EXPAND_DIMS:
-    case SM_OP_SQUEEZE:
-        pass_on(z, n);
-        return;
-    case SM_OP_RESHAPE:
-        if (same_but_ones(&sm_arg(n, "x")->type, &n->out[0]->type))
-            pass_on(z, n);
-        return;
-    case SM_OP_TRANSPOSE:
-        turn_back(z, n);
-        return;
+        return range(z, n);
+    case SM_OP_GATHER:
+        return look_up(z, n);
+    case SM_OP_TILE:
+        return twice(z, n);
     case SM_OP_MATMUL:
-        angle(z, n);
-        return;
+        return angle(z, n);
     case SM_OP_MUL:
-        (void)(times_table(z, n) || scaled(z, n) || angle(z, n));
-        return;
+        return times_table(z, n) || scaled(z, n) || angle(z, n);
     case SM_OP_COS:
     case SM_OP_SIN: {
         sm_meaning m = *sm_raise_arg(z, n, "x");
-        if (m.kind == M_ANGLE) {
-            m.kind = n->op == SM_OP_COS ? M_COS : M_SIN;
-            sm_raise_set(z, n, m);
-        }
-        return;
+        if (m.kind != M_ANGLE)
+            return false;
+        m.kind = n->op == SM_OP_COS ? M_COS : M_SIN;
+        return sm_raise_set(z, n, m);
     }
     case SM_OP_ADD:
-        add_turns(z, n);
-        return;
-    case SM_OP_CONCAT:
-        (void)(both_halves(z, n) || join_parts(z, n) || join_positions(z, n));
-        return;
-    case SM_OP_SLICE_BY_INDEX:
-        (void)(slice_mask(z, n) || slice_part(z, n));
-        return;
     case SM_OP_SUB:
-        back(z, n);
-        return;
-    case SM_OP_GREATER:
-    case SM_OP_GREATER_EQUAL:
-        far(z, n);
-        return;
-    case SM_OP_SELECT:
-        windowed(z, n);
-        return;
+        return add_turns(z, n);
+    case SM_OP_CONCAT:
+        return both_halves(z, n) || rotated(z, n) || join_halves(z, n) || with_rest(z, n) || join_positions(z, n);
     default:
-        return;
+        return false;
     }
 }

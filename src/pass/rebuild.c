@@ -64,6 +64,19 @@ sm_status sm_rebuild_end_bare(sm_rebuild *r, sm_status st, sm_func **out, sm_err
     return SM_OK;
 }
 
+sm_status sm_rebuild_end_aside(sm_rebuild *r, sm_func **out, sm_err *err) {
+    sm_free(r->map);
+    r->map = NULL;
+    sm_err own = {0};
+    sm_status st = sm_build_end(&r->b, &own);
+    sm_graph_drop_func(r->f->graph, r->f);
+    if (st == SM_OK)
+        *out = r->f;
+    else if (st == SM_RESOURCE && err != NULL)
+        *err = own;
+    return st == SM_RESOURCE ? st : SM_OK;
+}
+
 sm_status sm_rebuild_end(sm_rebuild *r, sm_status st, sm_func **out, sm_err *err) {
     if (st == SM_OK && r->b.st == SM_OK) {
         for (int i = 0; i < r->old->body->n_out; i++) {

@@ -102,8 +102,9 @@ struct sm_step {
             float eps;
         } norm;
         struct {
-            const float *inv_freq;
-            int32_t half;
+            const float *inv_freq;          /* NULL: of tables */
+            const float *cosine, *sine;     /* [n_pos, half] */
+            int32_t half, n_pos;
             float scale;
         } turn; /* rope table: cos[half], sin[half] a row */
         struct {

@@ -23,7 +23,7 @@ typedef struct quantized {
 } quantized;
 
 typedef struct turned {
-    const sm_value *inv_freq;
+    const sm_value *inv_freq, *sine; /* of tables: cosines and sines */
     float scale;
     int32_t buf;
 } turned;
@@ -285,39 +285,58 @@ static sm_status lower_norm(lower *l, const sm_node *n) {
     return SM_OK;
 }
 
+/* A constant table [positions, half] that holds every position of the context. */
+static sm_status table_of(const lower *l, const sm_node *n, const char *slot, int32_t half, const float **out) {
+    const sm_value *v = sm_arg(n, slot);
+    if (!v->cst || v->type.rank != 2 || v->type.dims[1] != half || v->type.dims[0] < l->e->lim.max_ctx)
+        return refuse(l, n, "its tables are not constants that hold every position of the context");
+    return cpu_const_f32(l->e, v, out, l->err);
+}
+
+/* Cosines and sines of a step's rows: one for all layers that turn alike. */
 static sm_status turn_of(lower *l, const sm_node *n, float scale, int32_t half, int32_t *buf) {
-    const sm_value *f = sm_arg(n, "inv_freq");
+    bool table = n->op == SM_OP_ROPE_TABLE;
+    const sm_value *f = sm_arg(n, table ? "cos" : "inv_freq"), *sine = table ? sm_arg(n, "sin") : NULL;
     for (size_t i = 0; i < l->turns.n; i++)
-        if (l->turns.v[i].inv_freq == f && l->turns.v[i].scale == scale) {
+        if (l->turns.v[i].inv_freq == f && l->turns.v[i].sine == sine && l->turns.v[i].scale == scale) {
             *buf = l->turns.v[i].buf;
             return SM_OK;
         }
-    const float *inv_freq;
+    const float *inv_freq = NULL, *tables[2] = {NULL, NULL};
     sm_step *s;
-    SM_TRY(vector(l, n, "inv_freq", half, &inv_freq));
+    if (table) {
+        SM_TRY(table_of(l, n, "cos", half, &tables[0]));
+        SM_TRY(table_of(l, n, "sin", half, &tables[1]));
+    } else {
+        SM_TRY(vector(l, n, "inv_freq", half, &inv_freq));
+    }
     if (!SM_GROW(&l->turns))
         return SM_NOMEM(l->err);
     SM_TRY(new_buf(l, (size_t)half * 2 * sizeof(float), SM_ROWS_T, buf));
     SM_TRY(new_step(l, cpu_run_turn, f, SM_ROWS_T, half, &s));
     s->out = *buf;
     s->u.turn.inv_freq = inv_freq;
+    s->u.turn.cosine = tables[0];
+    s->u.turn.sine = tables[1];
+    s->u.turn.n_pos = table ? (int32_t)SM_MIN(f->type.dims[0], INT32_MAX) : 0;
     s->u.turn.half = half;
     s->u.turn.scale = scale;
-    l->turns.v[l->turns.n++] = (turned){f, scale, *buf};
+    l->turns.v[l->turns.n++] = (turned){f, sine, scale, *buf};
     return SM_OK;
 }
 
 static sm_status lower_rope(lower *l, const sm_node *n) {
     const sm_type *x = &sm_arg(n, "x")->type;
-    const sm_value *f = sm_arg(n, "inv_freq");
+    bool by_table = n->op == SM_OP_ROPE_TABLE;
+    const sm_value *f = sm_arg(n, by_table ? "cos" : "inv_freq");
     double scale;
     int32_t buf, table;
     sm_step *s;
     SM_TRY(operand(l, n, "x", &buf));
-    if (sm_arg(n, "pos") != l->pos || !sm_arg_float(n, "scale", &scale) || !f->cst || f->type.rank != 1 ||
-        x->rank != 3 || x->dims[0] != l->pos->type.dims[0] || 2 * f->type.dims[0] > x->dims[2])
+    if (sm_arg(n, "pos") != l->pos || !sm_arg_float(n, "scale", &scale) || !f->cst || f->type.rank != 1 + by_table ||
+        x->rank != 3 || x->dims[0] != l->pos->type.dims[0] || 2 * f->type.dims[by_table] > x->dims[2])
         return refuse(l, n, "wanted [t, heads, d] at the function's input 'pos'");
-    int32_t half = (int32_t)f->type.dims[0];
+    int32_t half = (int32_t)f->type.dims[by_table];
     SM_TRY(turn_of(l, n, (float)scale, half, &table));
     SM_TRY(make(l, n, cpu_run_rope, &s));
     s->in[0] = buf;
@@ -461,6 +480,7 @@ static sm_status lower_node(lower *l, const sm_node *n) {
     case SM_OP_RMS_NORM:
         return lower_norm(l, n);
     case SM_OP_ROPE:
+    case SM_OP_ROPE_TABLE:
         return lower_rope(l, n);
     case SM_OP_ATTENTION:
         return lower_attention(l, n);

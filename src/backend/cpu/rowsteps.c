@@ -49,6 +49,14 @@ void cpu_run_turn(sm_exe *e, const sm_step *s, int ith, int nth) {
     int half = s->u.turn.half;
     for (int i = r.from; i < r.to; i++) {
         float *c = cpu_row_f32(e, s->out, i), pos = (float)e->batch->pos[i];
+        if (s->u.turn.inv_freq == NULL) { /* positions were checked against the context, which tables hold */
+            size_t at = (size_t)SM_MIN(SM_MAX(e->batch->pos[i], 0), s->u.turn.n_pos - 1) * (size_t)half;
+            for (int k = 0; k < half; k++) {
+                c[k] = s->u.turn.cosine[at + (size_t)k] * s->u.turn.scale;
+                c[half + k] = s->u.turn.sine[at + (size_t)k] * s->u.turn.scale;
+            }
+            continue;
+        }
         for (int k = 0; k < half; k++) {
             double angle = (double)(pos * s->u.turn.inv_freq[k]);
             c[k] = (float)cos(angle) * s->u.turn.scale;

@@ -344,6 +344,7 @@ sm_status ref_dequantize(ref_call *c);
 sm_status ref_embed(ref_call *c);
 sm_status ref_rms_norm(ref_call *c);
 sm_status ref_rope(ref_call *c);
+sm_status ref_rope_table(ref_call *c);
 sm_status ref_gated_mlp(ref_call *c);
 sm_status ref_lm_head(ref_call *c);
 /* ref_attention.c */

@@ -9,6 +9,7 @@ const ref_op ref_ops[SM_OP_COUNT_] = {
     [SM_OP_EMBED] = {.fn = ref_embed, .lazy = {"table"}},
     [SM_OP_RMS_NORM] = {.fn = ref_rms_norm},
     [SM_OP_ROPE] = {.fn = ref_rope},
+    [SM_OP_ROPE_TABLE] = {.fn = ref_rope_table},
     [SM_OP_ATTENTION] = {.fn = ref_attention},
     [SM_OP_GATED_MLP] = {.fn = ref_gated_mlp, .lazy = {"gate", "up", "down"}},
     [SM_OP_LM_HEAD] = {.fn = ref_lm_head, .lazy = {"weight"}},

@@ -47,32 +47,72 @@ sm_status ref_rms_norm(ref_call *c) {
     return SM_OK;
 }
 
-/* x [t, heads, d], pos [t], inv_freq [rot / 2]: within each head
- *     y[i]           = x[i] cos - x[i + rot/2] sin
- *     y[i + rot / 2] = x[i + rot/2] cos + x[i] sin      for i < rot / 2;  y[i] = x[i] from rot on
- * with the angle pos * inv_freq[i] in f32. */
+/* Within each head of row t of x [t, heads, d], for i < half:
+ *     y[i]        = x[i] cs[i] - x[i + half] sn[i]
+ *     y[i + half] = x[i + half] cs[i] + x[i] sn[i];   y[i] = x[i] from 2 half on */
+static void turn_row(ref_call *c, const ref_val *x, int64_t t, int64_t half, const float *cs, const float *sn) {
+    int64_t heads = x->dims[1], d = x->dims[2];
+    for (int64_t h = 0; h < heads; h++) {
+        const float *a = x->f + (t * heads + h) * d;
+        float *b = ref_out(c, 0)->f + (t * heads + h) * d;
+        for (int64_t i = 0; i < half; i++) {
+            b[i] = a[i] * cs[i] - a[i + half] * sn[i];
+            b[i + half] = a[i + half] * cs[i] + a[i] * sn[i];
+        }
+        for (int64_t i = 2 * half; i < d; i++)
+            b[i] = a[i];
+    }
+}
+
+/* x [t, heads, d], pos [t], inv_freq [rot / 2]: turns by the angle pos * inv_freq[i] in f32. */
 sm_status ref_rope(ref_call *c) {
     const ref_val *x = ref_in(c, "x"), *pos = ref_in(c, "pos"), *freq = ref_in(c, "inv_freq");
     float scale = (float)ref_num(c, "scale");
     if (!ref_is_float(x) || x->rank != 3 || pos->n != x->dims[0] || ref_is_float(pos) || 2 * freq->n > x->dims[2])
         return SM_FAIL(c->err, SM_BADINPUT, "x, pos and inv_freq do not fit");
     SM_TRY(ref_result_like(c, 0, x));
-    int64_t heads = x->dims[1], d = x->dims[2], half = freq->n;
+    int64_t half = freq->n;
+    float *cs = sm_alloc_n((size_t)(2 * half + 1), sizeof *cs);
+    if (cs == NULL)
+        return SM_NOMEM(c->err);
     for (int64_t t = 0; t < x->dims[0]; t++) {
-        for (int64_t i = 0; i < d; i++) {
-            bool turned = i < half;
-            double angle = turned ? (double)((float)pos->i[t] * freq->f[i]) : 0;
-            float cs = (float)cos(angle) * scale, sn = (float)sin(angle) * scale;
-            for (int64_t h = 0; h < heads && (turned || i >= 2 * half); h++) {
-                const float *a = x->f + (t * heads + h) * d;
-                float *b = ref_out(c, 0)->f + (t * heads + h) * d;
-                b[i] = turned ? a[i] * cs - a[i + half] * sn : a[i];
-                if (turned)
-                    b[i + half] = a[i + half] * cs + a[i] * sn;
-            }
+        for (int64_t i = 0; i < half; i++) {
+            double angle = (double)((float)pos->i[t] * freq->f[i]);
+            cs[i] = (float)cos(angle) * scale;
+            cs[half + i] = (float)sin(angle) * scale;
         }
+        turn_row(c, x, t, half, cs, cs + half);
     }
+    sm_free(cs);
     return SM_OK;
+}
+
+/* x [t, heads, d], pos [t], cos and sin [positions, rot / 2] */
+sm_status ref_rope_table(ref_call *c) {
+    const ref_val *x = ref_in(c, "x"), *pos = ref_in(c, "pos"), *cosine = ref_in(c, "cos"), *sine = ref_in(c, "sin");
+    float scale = (float)ref_num(c, "scale");
+    if (!ref_is_float(x) || x->rank != 3 || pos->n != x->dims[0] || ref_is_float(pos) || cosine->rank != 2 ||
+        sine->rank != 2 || cosine->n != sine->n || cosine->dims[1] != sine->dims[1] ||
+        2 * cosine->dims[1] > x->dims[2])
+        return SM_FAIL(c->err, SM_BADINPUT, "x, pos, cos and sin do not fit");
+    SM_TRY(ref_result_like(c, 0, x));
+    int64_t half = cosine->dims[1];
+    float *cs = sm_alloc_n((size_t)(2 * half + 1), sizeof *cs);
+    sm_status st = cs == NULL ? SM_NOMEM(c->err) : SM_OK;
+    for (int64_t t = 0; t < x->dims[0] && st == SM_OK; t++) {
+        int64_t p = pos->i[t];
+        if (p < 0 || p >= cosine->dims[0]) {
+            st = SM_FAIL(c->err, SM_BADINPUT, "position %" PRId64 " outside the table of %" PRId64, p, cosine->dims[0]);
+            break;
+        }
+        for (int64_t i = 0; i < half; i++) {
+            cs[i] = cosine->f[p * half + i] * scale;
+            cs[half + i] = sine->f[p * half + i] * scale;
+        }
+        turn_row(c, x, t, half, cs, cs + half);
+    }
+    sm_free(cs);
+    return st;
 }
 
 /* down(act(gate x) * up x); x [.., d], gate and up [ff, d], down [d, ff] */

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * raise_io.c: what a program's inputs may be, and what its results must be.
+ *
+ * Inputs are told apart by type: integers over tokens, a mask [1, 1, n, keys], caches.  A role that types do not settle is
+ * settled by the first use.
+ */
+#include "pass/raise_int.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------ what an input is used for */
+enum {
+    USE_SUM = 1,    /* add, select, minimum ..., the mask of attention */
+    USE_PRODUCT = 2, /* mul, sub: flags */
+    USE_STORE = 4,  /* joined, updated, multiplied as keys */
+    USE_OTHER = 8,
+};
+
+static bool is_move(sm_op op) {
+    switch (op) {
+    case SM_OP_CAST:
+    case SM_OP_IDENTITY:
+    case SM_OP_RESHAPE:
+    case SM_OP_TRANSPOSE:
+    case SM_OP_EXPAND_DIMS:
+    case SM_OP_SQUEEZE:
+    case SM_OP_SLICE_BY_INDEX:
+    case SM_OP_SLICE_BY_SIZE:
+    case SM_OP_SPLIT:
+    case SM_OP_GATHER:
+    case SM_OP_TILE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static unsigned use_of(const sm_node *n, const sm_value *v) {
+    switch (n->op) {
+    case SM_OP_ADD:
+    case SM_OP_SELECT:
+    case SM_OP_MINIMUM:
+    case SM_OP_MAXIMUM:
+        return USE_SUM;
+    case SM_OP_SDPA:
+        return sm_arg(n, "attn_mask") == v ? USE_SUM : USE_STORE;
+    case SM_OP_MUL:
+    case SM_OP_SUB:
+        return USE_PRODUCT;
+    case SM_OP_CONCAT:
+    case SM_OP_MATMUL:
+    case SM_OP_EINSUM:
+    case SM_OP_SLICE_UPDATE:
+    case SM_OP_SCATTER:
+    case SM_OP_SCATTER_ND:
+        return USE_STORE;
+    case SM_OP_SHAPE: /* extents */
+        return 0;
+    default:
+        return USE_OTHER;
+    }
+}
+
+/* What becomes of v, moves passed. */
+static unsigned uses_of(const sm_raise *z, const sm_value *v, bool *seen) {
+    unsigned use = 0;
+    memset(seen, 0, z->n_values * sizeof *seen);
+    seen[v->id] = true;
+    for (const sm_node *n = z->r.old->body->first; n != NULL; n = n->next) {
+        const sm_value *hit = NULL;
+        for (int i = 0; i < sm_op_row_of(n->op)->n_slots; i++)
+            if (n->in[i] != NULL && seen[n->in[i]->id])
+                hit = n->in[i];
+        for (int i = 0; i < n->n_list; i++)
+            if (seen[n->list[i]->id])
+                hit = n->list[i];
+        if (hit != NULL && is_move(n->op) && hit == n->in[0])
+            for (int i = 0; i < n->n_out; i++)
+                seen[n->out[i]->id] = true;
+        else if (hit != NULL)
+            use |= use_of(n, hit);
+    }
+    return use;
+}
+
+/* ------------------------------------------------------------------ inputs */
+static sm_status add_cache(sm_raise *z, sm_value *v) {
+    if (z->n_caches == SM_RAISE_CACHES)
+        return SM_OK;
+    sm_raise_cache *c = sm_arena_alloc(z->b->g->arena, sizeof *c);
+    if (c == NULL)
+        return SM_NOMEM(z->err);
+    *c = (sm_raise_cache){.in = v, .state = v->type.kind == SM_V_STATE};
+    sm_meaning m = {.kind = M_CACHE, .cache = z->n_caches};
+    for (int i = 0; i < v->type.rank; i++)
+        m.ax[i] = (int8_t)i;
+    z->m[v->id] = m;
+    z->cache[z->n_caches++] = c;
+    return SM_OK;
+}
+
+static bool is_ints(const sm_type *t) {
+    return t->kind == SM_V_TENSOR && (sm_dtype_kind(t->dtype) == 'i' || sm_dtype_kind(t->dtype) == 'u');
+}
+
+/* The first integer input [1, n] says what n is; else the longest [n]. */
+static void read_ints(sm_raise *z, const sm_block *body) {
+    z->n = SM_DIM_UNKNOWN;
+    for (int i = 0; i < body->n_in && z->n == SM_DIM_UNKNOWN; i++) {
+        const sm_type *t = &body->in[i]->type;
+        if (is_ints(t) && t->rank == 2 && t->dims[0] == 1 && t->dims[1] != 0)
+            z->n = t->dims[1];
+    }
+    for (int i = 0; i < body->n_in; i++) {
+        sm_value *v = body->in[i];
+        const sm_type *t = &v->type;
+        bool rows = t->rank == 2 && t->dims[0] == 1 && t->dims[1] == z->n;
+        bool line = t->rank == 1 && t->dims[0] == z->n;
+        if (!is_ints(t) || (!rows && !line))
+            continue;
+        sm_meaning m = {.kind = M_INT, .row = v};
+        sm_raise_all_ones(&m, t->rank);
+        if (!sm_raise_single(z))
+            m.ax[t->rank - 1] = AX_TOKENS;
+        z->m[v->id] = m;
+    }
+}
+
+/* A mask: rows and keys in two axes, in the order [.., n, keys], else [.., keys, .., n].  The rows of one token are no
+ * axis, and then keys are the only one. */
+static bool mask_roles(const sm_raise *z, const sm_type *t, sm_meaning *m) {
+    int rows = -1, keys = -1;
+    sm_raise_all_ones(m, t->rank);
+    for (int i = 0; i < t->rank; i++) {
+        if (t->dims[i] == 1)
+            continue;
+        if (rows < 0 && t->dims[i] == z->n && !sm_raise_single(z))
+            rows = i;
+        else if (keys < 0)
+            keys = i;
+        else
+            return false;
+    }
+    if (keys < 0 || (rows < 0 && !sm_raise_single(z)))
+        return false;
+    m->ax[keys] = AX_KEYS;
+    if (rows >= 0)
+        m->ax[rows] = AX_TOKENS;
+    return t->rank >= 2;
+}
+
+static sm_status read_float(sm_raise *z, sm_value *v, bool *seen) {
+    const sm_type *t = &v->type;
+    sm_meaning m = {.kind = M_WHERE, .given = true, .causal = true};
+    if (t->kind == SM_V_STATE)
+        return add_cache(z, v);
+    unsigned use = uses_of(z, v, seen);
+    bool mask = mask_roles(z, t, &m);
+    if (mask && (use & USE_SUM) && !(use & (USE_STORE | USE_OTHER))) {
+        z->m[v->id] = m;
+        return SM_OK;
+    }
+    if (mask && sm_raise_single(z) && use == USE_PRODUCT) { /* where the one row stands */
+        m.kind = M_ONE_HOT;
+        m.causal = false;
+        z->m[v->id] = m;
+        return SM_OK;
+    }
+    return t->rank >= 3 ? add_cache(z, v) : SM_OK;
+}
+
+sm_status sm_raise_inputs(sm_raise *z) {
+    const sm_block *body = z->r.old->body;
+    sm_status st = SM_OK;
+    read_ints(z, body);
+    if (z->n == SM_DIM_UNKNOWN)
+        return SM_OK;
+    bool *seen = sm_alloc_n(z->n_values, sizeof *seen);
+    if (seen == NULL)
+        return SM_NOMEM(z->err);
+    for (int i = 0; i < body->n_in && st == SM_OK; i++)
+        if (body->in[i]->type.kind != SM_V_BATCH && sm_dtype_kind(body->in[i]->type.dtype) == 'f')
+            st = read_float(z, body->in[i], seen);
+    sm_free(seen);
+    sm_graph *g = z->b->g;
+    sm_dim t = sm_dim_symbol(g, "t", 1, -1), r = sm_dim_symbol(g, "r", 0, -1);
+    sm_type rows = {.kind = SM_V_TENSOR, .dtype = SM_INT32, .rank = 1, .dims = {t}};
+    sm_type outs = {.kind = SM_V_TENSOR, .dtype = SM_INT32, .rank = 1, .dims = {r}};
+    sm_type batch = {.kind = SM_V_BATCH};
+    z->ids = sm_build_input(z->b, "ids", rows);
+    z->pos = sm_build_input(z->b, "pos", rows);
+    z->out = sm_build_input(z->b, "out", outs);
+    z->batch = sm_build_input(z->b, "batch", batch);
+    return st;
+}
+
+/* ------------------------------------------------------------------ results */
+/* Rows whose logits are wanted, chosen before the last norm: nothing after the last layer is computed for the others. */
+static sm_value *select_rows(sm_raise *z, sm_value *x) {
+    const sm_node *d = x->def;
+    bool norm = d != NULL && d->op == SM_OP_RMS_NORM;
+    sm_value *y = sm_build(z->b, SM_OP_GATHER, NULL, "x", norm ? sm_arg(d, "x") : x, "indices", z->out, "axis",
+                           sm_const_i32(z->b, 0), NULL);
+    return norm ? sm_build(z->b, SM_OP_RMS_NORM, NULL, "x", y, "gamma", sm_arg(d, "gamma"), "eps", sm_arg(d, "eps"),
+                           NULL)
+                : y;
+}
+
+/* cap * tanh(x / cap) of a linear: the cap, and the linear in *d.  0: not capped; -1: something else. */
+static double soft_cap(const sm_node **d) {
+    const sm_node *mul = *d, *tanh = mul->op == SM_OP_MUL && mul->in[0]->def != NULL ? mul->in[0]->def : NULL;
+    double cap = 0, c = 0;
+    if (tanh == NULL || tanh->op != SM_OP_TANH || !sm_value_float(mul->in[1], &cap))
+        return 0;
+    const sm_node *in = tanh->in[0]->def;
+    if (in == NULL || (in->op != SM_OP_REAL_DIV && in->op != SM_OP_MUL) || !sm_value_float(in->in[1], &c))
+        return -1;
+    /* 1 / cap may have been rounded to fp16, and so may cap */
+    bool by_cap = in->op == SM_OP_REAL_DIV ? c == cap : fabs(cap * c - 1) < 1e-3;
+    if (!(cap > 0) || !by_cap || in->in[0]->def == NULL)
+        return -1;
+    *d = in->in[0]->def;
+    return cap;
+}
+
+/* The last linear over all rows becomes lm_head over the selected ones: with a soft cap when tanh follows. */
+static sm_value *head(sm_raise *z, sm_value *y) {
+    const sm_node *d = y->def;
+    double cap = d != NULL ? soft_cap(&d) : -1;
+    if (cap < 0 || d->op != SM_OP_LINEAR)
+        return NULL;
+    sm_value *x = select_rows(z, sm_arg(d, "x"));
+    return sm_build(z->b, SM_OP_LM_HEAD, "logits", "x", x, "weight", sm_arg(d, "weight"), "bias", sm_arg(d, "bias"),
+                    "softcap", cap > 0 ? sm_const_f(z->b, SM_FP32, cap) : NULL, NULL);
+}
+
+
+void sm_raise_outputs(sm_raise *z) {
+    const sm_block *body = z->r.old->body;
+    int64_t lo, hi;
+    int n_logits = 0;
+    for (int i = 0; i < body->n_out && z->info->ok && z->b->st == SM_OK; i++) {
+        const sm_value *v = body->out[i];
+        const sm_meaning *m = sm_raise_of(z, v);
+        if (m->kind != M_NONE && sm_returns_cache(z, v))
+            continue;
+        sm_value *row = m->kind == M_ROWS && m->f == 1 && sm_is_whole(m) ? sm_raise_flat(z, m->row) : NULL;
+        if (row == NULL) {
+            sm_raise_fail(z, "output '%s' is not made of parts of a decoder that are known here", v->name);
+            return;
+        }
+        sm_value *y = head(z, row);
+        if (y == NULL && z->b->st == SM_OK)
+            sm_raise_fail(z, "output '%s' does not end in a projection to the vocabulary", v->name);
+        else
+            sm_build_output(z->b, y, NULL);
+        n_logits++;
+    }
+    if (z->info->ok && n_logits != 1)
+        sm_raise_fail(z, "the program has not exactly one output of logits");
+    if (z->info->ok && z->old_ids == NULL)
+        sm_raise_fail(z, "no input is used as token ids");
+    if (sm_dim_known(z->n))
+        z->info->seq_max = z->n;
+    else if (sm_dim_bounds(z->b->g, z->n, &lo, &hi))
+        z->info->seq_max = hi;
+}
