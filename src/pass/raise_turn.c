@@ -225,13 +225,33 @@ static sm_value *half_table(sm_raise *z, sm_value *c, const float *x) {
     return v;
 }
 
-/* Position 0 turns nothing: cosines 1 and sines 0, times a scale. */
-static bool first_row(const float *x, int64_t d, bool *sine) {
-    for (int64_t i = 1; i < d; i++)
-        if (x[i] != x[0])
-            return false;
-    *sine = x[0] == 0;
-    return d >= 2 && isfinite(x[0]) && x[0] >= 0;
+/* Does nothing become of a value but products with other values?  So it is with cosines and sines, and with no embedding. */
+static bool only_multiplies(const sm_raise *z, const sm_value *v) {
+    bool *seen = sm_alloc_n(z->n_values, sizeof *seen), only = seen != NULL;
+    if (only)
+        seen[v->id] = true;
+    for (const sm_node *n = z->r.old->body->first; n != NULL && only; n = n->next) {
+        bool first = n->in[0] != NULL && sm_op_row_of(n->op)->n_slots > 0 && seen[n->in[0]->id], hit = first;
+        for (int i = 1; i < sm_op_row_of(n->op)->n_slots; i++)
+            hit |= n->in[i] != NULL && seen[n->in[i]->id];
+        for (int i = 0; i < n->n_list; i++)
+            hit |= seen[n->list[i]->id];
+        if (!hit)
+            continue;
+        const sm_value *x = n->in[0], *y = n->op == SM_OP_MUL ? n->in[1] : NULL;
+        double f;
+        bool move = n->op == SM_OP_CAST || n->op == SM_OP_IDENTITY || n->op == SM_OP_RESHAPE ||
+                    n->op == SM_OP_TRANSPOSE || n->op == SM_OP_EXPAND_DIMS || n->op == SM_OP_SQUEEZE ||
+                    n->op == SM_OP_SLICE_BY_INDEX || n->op == SM_OP_SLICE_BY_SIZE || n->op == SM_OP_SPLIT ||
+                    n->op == SM_OP_TILE || n->op == SM_OP_GATHER || n->op == SM_OP_CONCAT ||
+                    (y != NULL && (sm_raise_scalar(x, &f) || sm_raise_scalar(y, &f)));
+        if (move)
+            for (int i = 0; i < n->n_out; i++)
+                seen[n->out[i]->id] = true;
+        only = move || n->op == SM_OP_SHAPE || (y != NULL && x->cst == NULL && y->cst == NULL && x != y);
+    }
+    sm_free(seen);
+    return only;
 }
 
 /* Rows of a constant table by position. */
@@ -246,12 +266,8 @@ static bool look_up(sm_raise *z, const sm_node *n) {
         sm_dtype_kind(c->type.dtype) != 'f' || !sm_arg_int(n, "axis", &axis) || axis != 0 ||
         !sm_arg_int(n, "batch_dims", &batch) || batch != 0)
         return false;
-    float first[1024];
-    bool sine = false;
-    if (c->type.dims[1] > (int64_t)SM_ARRAY_LEN(first) || c->cst->src.part[SM_PART_DATA].p == NULL)
-        return false;
-    sm_decode_rows(&c->cst->src, 0, 1, first);
-    if (!first_row(first, c->type.dims[1], &sine) || !sm_is_pos(z, p))
+    if (c->cst->src.part[SM_PART_DATA].p == NULL || c->type.dims[1] < 1 ||
+        (z->old_pos != p->row && p->kind == M_INT && !only_multiplies(z, n->out[0])) || !sm_is_pos(z, p))
         return false;
     sm_value **made = &z->m[c->id].row;
     if (*made == NULL) {
@@ -262,7 +278,7 @@ static bool look_up(sm_raise *z, const sm_node *n) {
         *made = half != NULL ? half : c;
         sm_free(x);
     }
-    m.kind = sine ? M_SIN : M_COS;
+    m.kind = M_COS; /* or sines: what they multiply says */
     m.freq = *made;
     m.full = *made != c;
     m.piece[0] = c->type.dims[1];
@@ -303,8 +319,7 @@ static bool times_table(sm_raise *z, const sm_node *n) {
     if ((t->kind != M_COS && t->kind != M_SIN) || (a->kind != M_ROWS && a->kind != M_ROTATED) || t->freq == NULL)
         return false;
     int last = sm_raise_last(a);
-    if (last < 0 || a->piece[last] != t->piece[0] || (a->kind == M_ROTATED && (!t->full || t->kind == M_COS)) ||
-        a->f * a->f != 1)
+    if (last < 0 || a->piece[last] != t->piece[0] || (a->kind == M_ROTATED && (!t->full || (t->kind == M_COS && !t->table))) || a->f * a->f != 1)
         return false;
     for (int i = 0; i < SM_MAX_RANK; i++)
         rt[i] = (int8_t)(t->ax[i] == 0 ? last : t->ax[i]);
@@ -317,7 +332,7 @@ static bool times_table(sm_raise *z, const sm_node *n) {
     m.freq = t->freq;
     m.table = t->table;
     m.full = t->full;
-    m.sine = t->kind == M_SIN;
+    m.sine = t->table ? a->kind == M_ROTATED : t->kind == M_SIN;
     m.rotated = a->kind == M_ROTATED;
     m.f = a->f * t->f;
     return sm_raise_set(z, n, m);
@@ -419,17 +434,21 @@ static bool add_turns(sm_raise *z, const sm_node *n) {
     sm_meaning m;
     int8_t ax[SM_MAX_RANK];
     bool minus = n->op == SM_OP_SUB;
-    if (a->kind != M_TURN || b->kind != M_TURN || a->sine == b->sine || a->row != b->row || a->last != b->last ||
+    if (a->kind != M_TURN || b->kind != M_TURN || a->row != b->row || a->last != b->last ||
         !sm_raise_join(x, a->ax, y, b->ax, ax))
         return false;
-    if (a->sine && !minus) {
+    /* by tables, x1 T1 - x2 T2 and x2 T1 + x1 T2 say which are sines */
+    bool by_place = a->table && b->table && !a->full && !b->full;
+    if (by_place ? a->lo == b->lo || (minus && a->lo > b->lo) : a->sine == b->sine)
+        return false;
+    if (!minus && (by_place ? a->lo < b->lo : a->sine)) {
         const sm_meaning *t = a;
         a = b;
         b = t;
     }
     m = *a;
     memcpy(m.ax, ax, sizeof m.ax);
-    if (a->sine || a->rotated || !pair_tables(&m, a, b))
+    if ((!by_place && a->sine) || a->rotated || !pair_tables(&m, a, b))
         return false;
     double fs = minus ? -b->f : b->f;
     if (a->full)
@@ -472,12 +491,27 @@ static bool scaled(sm_raise *z, const sm_node *n) {
     return sm_raise_set(z, n, m);
 }
 
+/* Ids and positions below 0 count from the end, exporters take care: select(x >= 0, x, x + extent) is x. */
+static bool wrapped(sm_raise *z, const sm_node *n) {
+    const sm_node *c = sm_arg(n, "cond")->def, *sum = sm_arg(n, "b")->def;
+    const sm_value *a = sm_arg(n, "a");
+    const sm_meaning *m = sm_raise_of(z, a);
+    int64_t zero, extent;
+    return (m->kind == M_INT || m->kind == M_POS) && c != NULL && c->op == SM_OP_GREATER_EQUAL && sum != NULL &&
+           sum->op == SM_OP_ADD && sm_value_int(sm_arg(c, "y"), &zero) && zero == 0 &&
+           sm_value_int(sm_arg(sum, "y"), &extent) && extent > 0 && sm_raise_arg(z, c, "x")->kind == m->kind &&
+           sm_raise_arg(z, sum, "x")->kind == m->kind && sm_raise_arg(z, c, "x")->row == m->row &&
+           sm_raise_arg(z, sum, "x")->row == m->row && sm_raise_set(z, n, *m);
+}
+
 bool sm_raise_turn_op(sm_raise *z, const sm_node *n) {
     switch (n->op) {
     case SM_OP_RANGE_1D:
         return range(z, n);
     case SM_OP_GATHER:
         return look_up(z, n);
+    case SM_OP_SELECT:
+        return wrapped(z, n);
     case SM_OP_TILE:
         return twice(z, n);
     case SM_OP_MATMUL:
