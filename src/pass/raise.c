@@ -192,38 +192,22 @@ static sm_status check_slots(sm_raise *z) {
 /* ------------------------------------------------------------------ SMELT_DEBUG=pass:4 shows what each value means */
 static const char *kind_name(sm_meaning_kind k) {
     static const char *const name[] = {
-        [M_NONE] = "none",
-        [M_ROWS] = "rows",
-        [M_SQUARE] = "square",
-        [M_MEAN] = "mean",
-        [M_MEAN_EPS] = "mean_eps",
-        [M_RMS] = "rms",
-        [M_INV_RMS] = "inv_rms",
-        [M_PLUS_MINUS] = "plus_minus",
-        [M_PM_NORM] = "pm_norm",
-        [M_INT] = "int",
-        [M_POS] = "pos",
-        [M_KEY_POS] = "key_pos",
-        [M_ANGLE] = "angle",
-        [M_COS] = "cos",
-        [M_SIN] = "sin",
-        [M_ROTATED] = "rotated",
-        [M_TURN] = "turn",
-        [M_HALF_TURN] = "half_turn",
-        [M_TURNED] = "turned",
-        [M_BACK] = "back",
-        [M_WHERE] = "where",
-        [M_CACHE] = "cache",
-        [M_UPDATED] = "updated",
-        [M_KV] = "kv",
-        [M_FRESH] = "fresh",
-        [M_ONE_HOT] = "one_hot",
-        [M_OWN] = "own",
-        [M_KEEP] = "keep",
-        [M_KEPT] = "kept",
-        [M_PLACED] = "placed",
-        [M_SCORES] = "scores",
-        [M_PROBS] = "probs",
+        [M_NONE] = "none",         [M_ROWS] = "rows",
+        [M_SQUARE] = "square",     [M_MEAN] = "mean",
+        [M_MEAN_EPS] = "mean_eps", [M_RMS] = "rms",
+        [M_INV_RMS] = "inv_rms",   [M_PLUS_MINUS] = "plus_minus",
+        [M_PM_NORM] = "pm_norm",   [M_INT] = "int",
+        [M_POS] = "pos",           [M_KEY_POS] = "key_pos",
+        [M_ANGLE] = "angle",       [M_COS] = "cos",
+        [M_SIN] = "sin",           [M_ROTATED] = "rotated",
+        [M_TURN] = "turn",         [M_HALF_TURN] = "half_turn",
+        [M_TURNED] = "turned",     [M_BACK] = "back",
+        [M_WHERE] = "where",       [M_CACHE] = "cache",
+        [M_UPDATED] = "updated",   [M_KV] = "kv",
+        [M_FRESH] = "fresh",       [M_ONE_HOT] = "one_hot",
+        [M_OWN] = "own",           [M_KEEP] = "keep",
+        [M_KEPT] = "kept",         [M_PLACED] = "placed",
+        [M_SCORES] = "scores",     [M_PROBS] = "probs",
     };
     return name[k];
 }
@@ -241,8 +225,9 @@ static void show(const sm_raise *z, const sm_node *n) {
                                    m->ax[k] == AX_ONE      ? " 1"
                                    : m->ax[k] == AX_TOKENS ? " n"
                                    : m->ax[k] == AX_KEYS   ? " k"
-                                   : m->ax[k] == AX_GROUP  ? " g"
-                                                           : (const char *[]){" a", " b", " c", " d", " e", " f", " g"}[m->ax[k] % 7]);
+                                   : m->ax[k] == AX_GROUP
+                                       ? " g"
+                                       : (const char *[]){" a", " b", " c", " d", " e", " f", " g"}[m->ax[k] % 7]);
         sm_trace(SM_T_PASS, 4, "%s -> %s: %s%s", sm_op_row_of(n->op)->name, v->name, kind_name(m->kind),
                  m->kind != M_NONE ? roles : "");
     }

@@ -553,7 +553,7 @@ static bool laid_alike(const sm_raise *z, const sm_raise_cache *c, const sm_type
             i++;
         if (i == t->rank)
             return false;
-        if (slots ? ax[i] != AX_SLOTS || t->dims[i] != c->in->type.dims[k]
+        if (slots  ? ax[i] != AX_SLOTS || t->dims[i] != c->in->type.dims[k]
             : keys ? ax[i] != AX_KEYS && ax[i] != AX_TOKENS
                    : ax[i] < 0 || t->dims[i] != c->in->type.dims[k])
             return false;
@@ -583,8 +583,8 @@ static bool lists_slots(sm_raise *z, int cache, sm_value *const *list, int n, in
         }
         if (*slot >= c->n_slots || c->slot[*slot].row == NULL)
             return false;
-        bool columns = m.kind == M_ROWS && m.f == 1 && sm_is_whole(&m) && !m.last &&
-                       base(m.row) == base(c->slot[*slot].row);
+        bool columns =
+            m.kind == M_ROWS && m.f == 1 && sm_is_whole(&m) && !m.last && base(m.row) == base(c->slot[*slot].row);
         bool content = m.kind == M_KV && m.whole && m.cache == cache && m.slot == *slot && m.group == 1;
         if (!columns && !content)
             return false;

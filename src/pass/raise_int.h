@@ -73,7 +73,13 @@ typedef enum sm_meaning_kind {
     M_PROBS,
 } sm_meaning_kind;
 
-enum { AX_ONE = -1, AX_TOKENS = -2, AX_KEYS = -3, AX_GROUP = -4, AX_SLOTS = -5 }; /* roles of axes; 0 and above: a piece */
+enum {
+    AX_ONE = -1,
+    AX_TOKENS = -2,
+    AX_KEYS = -3,
+    AX_GROUP = -4,
+    AX_SLOTS = -5
+}; /* roles of axes; 0 and above: a piece */
 
 #define SM_RAISE_PIECES 6
 
@@ -98,24 +104,24 @@ typedef struct sm_meaning {
      * TURNED and what it completes: elements klo..khi of row_k turned. */
     sm_value *row_k;
     int64_t klo, khi;
-    double cap;           /* SCORES: soft cap */
-    bool capped;          /* SCORES: after tanh */
-    bool masked;          /* SCORES */
-    bool joined;          /* KV, SCORES: old columns, then the rows' own; KEY_POS, BACK, WHERE: positions of such */
-    bool given;           /* WHERE: an input of the program, taken to be the causal mask; ONE_HOT: an input too */
-    bool made;            /* WHERE: of key positions */
-    bool causal;          /* WHERE: key position <= row position */
-    int64_t window;       /* WHERE, SCORES: row position - key position < window; 0: any */
-    double seen, hidden;  /* WHERE: its two values */
-    int64_t group;        /* KV: query heads per key head in the leading piece; 1: not repeated */
-    int cache, slot;      /* CACHE, UPDATED, KV, KEPT, SCORES; slot: of UPDATED, KV, SCORES */
-    unsigned cut;         /* CACHE, UPDATED, KEPT: axes of the cache that a slot was chosen from, a bit each */
+    double cap;              /* SCORES: soft cap */
+    bool capped;             /* SCORES: after tanh */
+    bool masked;             /* SCORES */
+    bool joined;             /* KV, SCORES: old columns, then the rows' own; KEY_POS, BACK, WHERE: positions of such */
+    bool given;              /* WHERE: an input of the program, taken to be the causal mask; ONE_HOT: an input too */
+    bool made;               /* WHERE: of key positions */
+    bool causal;             /* WHERE: key position <= row position */
+    int64_t window;          /* WHERE, SCORES: row position - key position < window; 0: any */
+    double seen, hidden;     /* WHERE: its two values */
+    int64_t group;           /* KV: query heads per key head in the leading piece; 1: not repeated */
+    int cache, slot;         /* CACHE, UPDATED, KV, KEPT, SCORES; slot: of UPDATED, KV, SCORES */
+    unsigned cut;            /* CACHE, UPDATED, KEPT: axes of the cache that a slot was chosen from, a bit each */
     int16_t at[SM_MAX_RANK]; /* where on each */
-    int keys;             /* KEPT, rolled CACHE: the cache's axis of keys */
-    bool rolled;          /* CACHE: without its oldest columns, n of them */
-    int version;          /* CACHE, UPDATED: number of writes that it has seen */
-    bool whole;           /* KV: all columns of the slot as they are after the call */
-    const sm_node *stack; /* FRESH */
+    int keys;                /* KEPT, rolled CACHE: the cache's axis of keys */
+    bool rolled;             /* CACHE: without its oldest columns, n of them */
+    int version;             /* CACHE, UPDATED: number of writes that it has seen */
+    bool whole;              /* KV: all columns of the slot as they are after the call */
+    const sm_node *stack;    /* FRESH */
 } sm_meaning;
 
 #define SM_RAISE_CACHES 1024
@@ -132,9 +138,9 @@ typedef struct sm_raise_slot {
 typedef struct sm_raise_cache {
     sm_value *in; /* the program's state or input */
     bool state;
-    bool laid;               /* roles are known: something was stored */
-    bool returned;           /* input: its new columns or contents are a result */
-    unsigned cut;            /* axes that slots are chosen from */
+    bool laid;                /* roles are known: something was stored */
+    bool returned;            /* input: its new columns or contents are a result */
+    unsigned cut;             /* axes that slots are chosen from */
     int8_t role[SM_MAX_RANK]; /* of its axes: KEYS, ONE, or a piece of what is stored; those of `cut` are ONE */
     int n_piece;
     int64_t piece[SM_RAISE_PIECES];
@@ -230,7 +236,7 @@ bool sm_raise_mask_op(sm_raise *z, const sm_node *n);  /* raise_mask.c */
 bool sm_raise_cache_op(sm_raise *z, const sm_node *n); /* raise_cache.c */
 /* A value's meaning, contents of a cache among which the rows stand being keys or values. */
 sm_meaning sm_raise_content(sm_raise *z, const sm_value *v);
-bool sm_raise_attn_op(sm_raise *z, const sm_node *n);  /* raise_attn.c */
+bool sm_raise_attn_op(sm_raise *z, const sm_node *n); /* raise_attn.c */
 
 /* What a constant varies along when it meets m's value x: the role of that axis (AX_ONE: nothing, a scalar).  False: more
  * than one axis, or tokens or keys. */

@@ -12,9 +12,9 @@
 
 /* ------------------------------------------------------------------ what an input is used for */
 enum {
-    USE_SUM = 1,    /* add, select, minimum ..., the mask of attention */
+    USE_SUM = 1,     /* add, select, minimum ..., the mask of attention */
     USE_PRODUCT = 2, /* mul, sub: flags */
-    USE_STORE = 4,  /* joined, updated, multiplied as keys */
+    USE_STORE = 4,   /* joined, updated, multiplied as keys */
     USE_OTHER = 8,
 };
 
@@ -235,7 +235,6 @@ static sm_value *head(sm_raise *z, sm_value *y) {
     return sm_build(z->b, SM_OP_LM_HEAD, "logits", "x", x, "weight", sm_arg(d, "weight"), "bias", sm_arg(d, "bias"),
                     "softcap", cap > 0 ? sm_const_f(z->b, SM_FP32, cap) : NULL, NULL);
 }
-
 
 void sm_raise_outputs(sm_raise *z) {
     const sm_block *body = z->r.old->body;

@@ -52,10 +52,10 @@ static bool back(sm_raise *z, const sm_node *n) {
 
 /* The comparison with its operands swapped. */
 static sm_op turned(sm_op op) {
-    return op == SM_OP_LESS          ? SM_OP_GREATER
-           : op == SM_OP_GREATER     ? SM_OP_LESS
-           : op == SM_OP_LESS_EQUAL  ? SM_OP_GREATER_EQUAL
-                                     : SM_OP_LESS_EQUAL;
+    return op == SM_OP_LESS         ? SM_OP_GREATER
+           : op == SM_OP_GREATER    ? SM_OP_LESS
+           : op == SM_OP_LESS_EQUAL ? SM_OP_GREATER_EQUAL
+                                    : SM_OP_LESS_EQUAL;
 }
 
 /* back `op` c, for the distance back = row position - key position. */

@@ -192,8 +192,8 @@ static bool first_half(sm_raise *z, const sm_node *n) {
     } else {
         sm_dim lo[SM_MAX_RANK], hi[SM_MAX_RANK];
         bool gone[SM_MAX_RANK];
-        if (!sm_slice_bounds(z, n, &v->type, lo, hi, gone) || !sm_raise_one_axis(&v->type, lo, hi, &axis) ||
-            axis < 0 || lo[axis] != 0 || hi[axis] != half)
+        if (!sm_slice_bounds(z, n, &v->type, lo, hi, gone) || !sm_raise_one_axis(&v->type, lo, hi, &axis) || axis < 0 ||
+            lo[axis] != 0 || hi[axis] != half)
             return false;
         for (int i = 0; i < rank; i++)
             if (gone[i])
@@ -248,8 +248,7 @@ static bool binary(sm_raise *z, const sm_node *n) {
     if (x->cst != NULL && n->op == SM_OP_MUL && weight(z, n, y, sm_raise_of(z, y), x))
         return true;
     if (y->cst != NULL)
-        return sm_raise_scalar(y, &c) && y->type.rank <= x->type.rank &&
-               with_scalar(z, n, sm_raise_of(z, x), c, false);
+        return sm_raise_scalar(y, &c) && y->type.rank <= x->type.rank && with_scalar(z, n, sm_raise_of(z, x), c, false);
     if (x->cst != NULL)
         return sm_raise_scalar(x, &c) && x->type.rank <= y->type.rank && with_scalar(z, n, sm_raise_of(z, y), c, true);
     return (n->op == SM_OP_MUL || n->op == SM_OP_REAL_DIV) && product(z, n);

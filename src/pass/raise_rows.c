@@ -20,8 +20,7 @@ bool sm_raise_const_along(const sm_value *x, const sm_meaning *m, const sm_value
     for (int i = 0; i < c->type.rank; i++) {
         if (c->type.dims[i] == 1)
             continue;
-        if (i + shift < 0 || *role != AX_ONE || m->ax[i + shift] < 0 ||
-            c->type.dims[i] != m->piece[m->ax[i + shift]])
+        if (i + shift < 0 || *role != AX_ONE || m->ax[i + shift] < 0 || c->type.dims[i] != m->piece[m->ax[i + shift]])
             return false;
         *role = m->ax[i + shift];
     }
@@ -61,7 +60,8 @@ static sm_meaning operand(sm_raise *z, const sm_meaning *m) {
         y.row = sm_raise_again(z, SM_OP_MUL, in);
         y.f = 1;
     }
-    if (y.kind == M_ROWS && y.row != NULL && !sm_is_whole(&y)) { /* rows of one weight: gate and up in one, q k v in one */
+    if (y.kind == M_ROWS && y.row != NULL &&
+        !sm_is_whole(&y)) { /* rows of one weight: gate and up in one, q k v in one */
         const sm_node *d = y.row->def;
         while (d != NULL && d->op == SM_OP_RESHAPE)
             d = sm_arg(d, "x")->def;
@@ -119,9 +119,9 @@ static bool row_and_const(sm_raise *z, const sm_node *n, const sm_value *v, sm_v
     if (!scalar && (!sm_raise_const_along(v, x, c, &role) || role != m.n_piece - 1))
         return false;
     sm_value *k = scalar ? sm_const_f(z->b, SM_FP32, f) : sm_raise_vector(z, c, 1);
-    return k != NULL && whole(z, n, &m,
-                              sm_build(z->b, n->op, NULL, "x", const_first ? k : m.row, "y",
-                                       const_first ? m.row : k, NULL));
+    return k != NULL &&
+           whole(z, n, &m,
+                 sm_build(z->b, n->op, NULL, "x", const_first ? k : m.row, "y", const_first ? m.row : k, NULL));
 }
 
 /* b in a's shape of features: pieces of extent 1 make no difference. */
@@ -213,9 +213,8 @@ static bool layer(sm_raise *z, const sm_node *n, const sm_value *v, int in, sm_v
         x.row = sm_raise_shape(z, x.row, last + 1, x.piece);
         x.n_piece = last + 1;
     }
-    sm_value *row = x.row != NULL
-                        ? sm_build(z->b, SM_OP_LINEAR, NULL, "x", x.row, "weight", w, "bias", bias, NULL)
-                        : NULL;
+    sm_value *row =
+        x.row != NULL ? sm_build(z->b, SM_OP_LINEAR, NULL, "x", x.row, "weight", w, "bias", bias, NULL) : NULL;
     for (int i = 0; i < v->type.rank; i++)
         if (x.ax[i] >= x.n_piece)
             x.ax[i] = AX_ONE;

@@ -226,10 +226,12 @@ static sm_value *half_table(sm_raise *z, sm_value *c, const float *x) {
 }
 
 /* Does nothing become of a value but products with other values?  So it is with cosines and sines, and with no embedding. */
-static bool only_multiplies(const sm_raise *z, const sm_value *v) {
+static bool only_multiplies(sm_raise *z, const sm_value *v) {
     bool *seen = sm_alloc_n(z->n_values, sizeof *seen), only = seen != NULL;
     if (only)
         seen[v->id] = true;
+    else if (z->b->st == SM_OK)
+        z->b->st = SM_NOMEM(&z->b->err);
     for (const sm_node *n = z->r.old->body->first; n != NULL && only; n = n->next) {
         bool first = n->in[0] != NULL && sm_op_row_of(n->op)->n_slots > 0 && seen[n->in[0]->id], hit = first;
         for (int i = 1; i < sm_op_row_of(n->op)->n_slots; i++)
@@ -297,7 +299,7 @@ static bool rotated(sm_raise *z, const sm_node *n) {
     const sm_meaning *a = sm_raise_of(z, n->list[0]), *b = sm_raise_of(z, n->list[1]);
     int rank = n->list[0]->type.rank;
     if (a->kind != M_ROWS || b->kind != M_ROWS || a->row != b->row || a->f != -1 || b->f != 1 || a->lo != b->hi ||
-        a->hi - a->lo != b->hi - b->lo || a->last != b->last || a->n_piece != b->n_piece || 
+        a->hi - a->lo != b->hi - b->lo || a->last != b->last || a->n_piece != b->n_piece ||
         !sm_raise_is_last(a, rank, axis) || memcmp(a->ax, b->ax, (size_t)rank) != 0)
         return false;
     sm_meaning m = *b;
@@ -319,7 +321,8 @@ static bool times_table(sm_raise *z, const sm_node *n) {
     if ((t->kind != M_COS && t->kind != M_SIN) || (a->kind != M_ROWS && a->kind != M_ROTATED) || t->freq == NULL)
         return false;
     int last = sm_raise_last(a);
-    if (last < 0 || a->piece[last] != t->piece[0] || (a->kind == M_ROTATED && (!t->full || (t->kind == M_COS && !t->table))) || a->f * a->f != 1)
+    if (last < 0 || a->piece[last] != t->piece[0] ||
+        (a->kind == M_ROTATED && (!t->full || (t->kind == M_COS && !t->table))) || a->f * a->f != 1)
         return false;
     for (int i = 0; i < SM_MAX_RANK; i++)
         rt[i] = (int8_t)(t->ax[i] == 0 ? last : t->ax[i]);

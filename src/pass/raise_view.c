@@ -621,8 +621,8 @@ static bool join_parts(sm_raise *z, const sm_node *n) {
     int64_t at = a->lo;
     for (int i = 0; i < n->n_list; i++) {
         const sm_meaning *p = sm_raise_of(z, n->list[i]);
-        if (p->kind != M_ROWS || p->row != a->row || p->f != a->f || p->lo != at ||
-            n->list[i]->type.rank != rank || p->n_piece != a->n_piece || !same_roles(p, a, rank, (int)axis))
+        if (p->kind != M_ROWS || p->row != a->row || p->f != a->f || p->lo != at || n->list[i]->type.rank != rank ||
+            p->n_piece != a->n_piece || !same_roles(p, a, rank, (int)axis))
             return false;
         at = p->hi;
     }

@@ -399,6 +399,12 @@ def composites():
     case("smelt.lm_head", x @ w.T, x=x, weight=C(w))
     case("smelt.lm_head", x @ w.T + b, x=x, weight=C(w), bias=C(b))
     case("smelt.lm_head", 3 * np.tanh(x @ w.T / 3), x=x, weight=C(w), softcap=3.0)
+    for half in (4, 3):
+        x, cs, sn, pos = R(3, 2, 8), R(5, half), R(5, half), np.array([4, 0, 2], i32)
+        c, s = cs[pos].astype(np.float64)[:, None] * 1.5, sn[pos].astype(np.float64)[:, None] * 1.5
+        u, v = x[..., :half].astype(np.float64), x[..., half:2 * half].astype(np.float64)
+        y = np.concatenate([u * c - v * s, v * c + u * s, x[..., 2 * half:]], -1)
+        case("smelt.rope_table", y, x=x, pos=pos, cos=C(cs), sin=C(sn), scale=1.5)
 
 
 def main():

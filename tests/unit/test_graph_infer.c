@@ -614,6 +614,12 @@ static const row rows[] = {
     {"tensor<fp32, [n, 8]> y = smelt.rms_norm(x = h, gamma = tensor<fp16, [7]>(RANDOM(1)), eps = 1e-5);",
      "extents 7 and 8 are never equal"},
     {"tensor<fp32, [n, 8]> y = smelt.rms_norm(x = h);", "eps is missing"},
+    {"tensor<fp32, [n, 4, 8]> y = smelt.rope_table(x = r, pos = ids, cos = tensor<fp32, [9, 4]>(RANDOM(1)), sin = "
+     "tensor<fp32, [9, 4]>(RANDOM(2)));",
+     "tensor<fp32, [n, 4, 8]>"},
+    {"tensor<fp32, [n, 4, 8]> y = smelt.rope_table(x = r, pos = ids, cos = tensor<fp32, [9, 5]>(RANDOM(1)), sin = "
+     "tensor<fp32, [9, 5]>(RANDOM(2)));",
+     "at most half of the head's 8 elements"},
     {"tensor<fp32, [n, 4, 8]> y = smelt.rope(x = r, pos = ids, inv_freq = tensor<fp32, [4]>(RANDOM(1)));",
      "tensor<fp32, [n, 4, 8]>"},
     {"tensor<fp32, [n, 4, 8]> y = smelt.rope(x = r, pos = ids, inv_freq = tensor<fp32, [5]>(RANDOM(1)));",

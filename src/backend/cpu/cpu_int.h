@@ -102,8 +102,8 @@ struct sm_step {
             float eps;
         } norm;
         struct {
-            const float *inv_freq;          /* NULL: of tables */
-            const float *cosine, *sine;     /* [n_pos, half] */
+            const float *inv_freq;      /* NULL: of tables */
+            const float *cosine, *sine; /* [n_pos, half] */
             int32_t half, n_pos;
             float scale;
         } turn; /* rope table: cos[half], sin[half] a row */

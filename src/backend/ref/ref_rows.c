@@ -92,8 +92,7 @@ sm_status ref_rope_table(ref_call *c) {
     const ref_val *x = ref_in(c, "x"), *pos = ref_in(c, "pos"), *cosine = ref_in(c, "cos"), *sine = ref_in(c, "sin");
     float scale = (float)ref_num(c, "scale");
     if (!ref_is_float(x) || x->rank != 3 || pos->n != x->dims[0] || ref_is_float(pos) || cosine->rank != 2 ||
-        sine->rank != 2 || cosine->n != sine->n || cosine->dims[1] != sine->dims[1] ||
-        2 * cosine->dims[1] > x->dims[2])
+        sine->rank != 2 || cosine->n != sine->n || cosine->dims[1] != sine->dims[1] || 2 * cosine->dims[1] > x->dims[2])
         return SM_FAIL(c->err, SM_BADINPUT, "x, pos, cos and sin do not fit");
     SM_TRY(ref_result_like(c, 0, x));
     int64_t half = cosine->dims[1];
