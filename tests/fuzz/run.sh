@@ -39,9 +39,31 @@ tokenizer | prompt | template) libs="-lm -lpcre2-8 -lutf8proc -ljansson" ;;
 esac
 timeout=10
 [ "$name" != template ] || timeout=100 # a template may reach its limits: 2 s, and half a minute with sanitizers
+flags="-std=gnu11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+    -ffp-contract=off -Isrc -I$work -I$work/format"
+# loops of an instruction set are compiled for it (src/tensor/meson.build), those of other machines left out
+avx2="-mavx2 -mfma -mf16c"
+avx512="$avx2 -mavx512f -mavx512bw -mavx512vl -mavx512dq"
+objects=
+plain=
+for s in $sources; do
+    case $(uname -m):$s in
+    x86_64:*_avx2.c) set_flags=$avx2 ;;
+    x86_64:*_avx512.c) set_flags=$avx512 ;;
+    x86_64:*_avx512vnni.c) set_flags="$avx512 -mavx512vnni" ;;
+    aarch64:*_neon.c) set_flags=" " ;;
+    *_avx2.c | *_avx512.c | *_avx512vnni.c | *_neon.c) continue ;;
+    *)
+        plain="$plain $s"
+        continue
+        ;;
+    esac
+    o=$work/$(basename "$s" .c).o
+    # shellcheck disable=SC2086
+    clang $flags $set_flags -c "$s" -o "$o"
+    objects="$objects $o"
+done
 # shellcheck disable=SC2086
-clang -std=gnu11 -D_GNU_SOURCE -DSMELT_VERSION='"fuzz"' -g -O1 -fsanitize=fuzzer,address,undefined \
-    -fno-sanitize-recover=undefined -ffp-contract=off -Isrc -I"$work" -I"$work/format" "tests/fuzz/fuzz_$name.c" $sources $libs -pthread \
-    -o "$work/fuzz"
+clang $flags -DSMELT_VERSION='"fuzz"' "tests/fuzz/fuzz_$name.c" $plain $objects $libs -pthread -o "$work/fuzz"
 exec "$work/fuzz" -max_total_time="$seconds" -max_len=$max_len -timeout=$timeout -artifact_prefix="$work/" "$work/corpus" \
     "tests/fuzz/corpus_$name"
