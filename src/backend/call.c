@@ -28,7 +28,11 @@ static sm_status bind_symbol(const sm_func *f, const sm_value *v, int axis, cons
                              sm_err *err) {
     int64_t lo, hi, found = a->dims[axis];
     const char *name = sm_graph_symbol(f->graph, k, &lo, &hi);
-    if (found < lo || (hi >= 0 && found > hi)) {
+    bool listed = false; /* among enumerated shapes, whose own check says more */
+    for (int i = 0; i < f->n_shapes; i++)
+        for (int c = 0; c < f->shapes[i].n_sym; c++)
+            listed |= f->shapes[i].sym[c] == k;
+    if (!listed && (found < lo || (hi >= 0 && found > hi))) {
         char to[32] = "more";
         if (hi >= 0)
             snprintf(to, sizeof to, "%" PRId64, hi);
@@ -71,6 +75,84 @@ static sm_status check_expressions(const sm_func *f, const sm_value *v, const sm
         if (!sm_dim_known(d) && d != SM_DIM_UNKNOWN && sm_dim_as_symbol(f->graph, d) < 0 &&
             sm_dim_eval(f->graph, d, b->sym) != a->dims[i])
             return extent_fail(f, v, i, a, err);
+    }
+    return SM_OK;
+}
+
+/* ---- enumerated shapes ---- */
+
+static bool row_fits(const sm_shape_set *s, int row, const sm_binding *b) {
+    for (int k = 0; k < s->n_sym; k++) {
+        int64_t v = b->sym[s->sym[k]];
+        if (v >= 0 && v != s->value[(int64_t)row * s->n_sym + k])
+            return false;
+    }
+    return true;
+}
+
+/* The shape of an input in row r of a set, "[1, 8]"; other extents as they are. */
+static void print_row(const sm_func *f, const sm_value *v, const sm_shape_set *s, int row, sm_str *out) {
+    char dim[64];
+    for (int a = 0; a < v->type.rank; a++) {
+        int k = sm_dim_as_symbol(f->graph, v->type.dims[a]);
+        const char *text = sm_dim_print(f->graph, v->type.dims[a], dim, sizeof dim);
+        for (int c = 0; c < s->n_sym; c++)
+            if (s->sym[c] == k) {
+                snprintf(dim, sizeof dim, "%" PRId64, s->value[(int64_t)row * s->n_sym + c]);
+                text = dim;
+            }
+        sm_str_addf(out, "%s%s", a == 0 ? "[" : ", ", text);
+    }
+    sm_str_addf(out, "]");
+}
+
+static bool in_set(const sm_func *f, const sm_value *v, const sm_shape_set *s) {
+    for (int a = 0; a < v->type.rank; a++)
+        for (int c = 0; c < s->n_sym; c++)
+            if (sm_dim_as_symbol(f->graph, v->type.dims[a]) == s->sym[c])
+                return true;
+    return false;
+}
+
+/* "input 'a' and input 'b' together: wanted [1, 8] and [1, 8], or .., found [1, 9] and [1, 8]" */
+static sm_status no_such_shape(const sm_func *f, const sm_shape_set *s, const sm_arrays *in, sm_err *err) {
+    enum { SHOWN = 16 };
+    sm_str text = SM_STR_INIT;
+    for (int part = 0; part < 3; part++) { /* names, rows, what was given */
+        int rows = part == 1 ? SM_MIN(s->n_rows, SHOWN) : 1;
+        sm_str_addf(&text, "%s", part == 0 ? "" : part == 1 ? ": wanted " : ", found ");
+        for (int r = 0; r < rows; r++) {
+            int n = 0;
+            sm_str_addf(&text, "%s", r > 0 ? " or " : "");
+            for (int i = 0; i < f->body->n_in; i++) {
+                const sm_value *v = f->body->in[i];
+                const sm_array *a = sm_arrays_find(in, v->name);
+                if (!in_set(f, v, s) || a == NULL)
+                    continue;
+                sm_str_addf(&text, "%s", n++ == 0 ? "" : " with ");
+                if (part == 0)
+                    sm_str_addf(&text, "'%s'", v->name);
+                else if (part == 1)
+                    print_row(f, v, s, r, &text);
+                for (int k = 0; part == 2 && k < a->rank; k++)
+                    sm_str_addf(&text, "%s%" PRId64 "%s", k == 0 ? "[" : ", ", a->dims[k], k + 1 == a->rank ? "]" : "");
+            }
+        }
+        if (part == 1 && s->n_rows > SHOWN)
+            sm_str_addf(&text, " or %d others", s->n_rows - SHOWN);
+    }
+    sm_status st = SM_FAIL(err, SM_BADINPUT, "shape of input %s (function '%s')", sm_str_z(&text), f->name);
+    sm_str_free(&text);
+    return st;
+}
+
+static sm_status check_shapes(const sm_func *f, const sm_arrays *in, const sm_binding *b, sm_err *err) {
+    for (int i = 0; i < f->n_shapes; i++) {
+        bool fits = false;
+        for (int r = 0; r < f->shapes[i].n_rows && !fits; r++)
+            fits = row_fits(&f->shapes[i], r, b);
+        if (!fits)
+            return no_such_shape(f, &f->shapes[i], in, err);
     }
     return SM_OK;
 }
@@ -139,6 +221,7 @@ sm_status sm_call_bind(const sm_func *f, const sm_arrays *in, sm_binding *b, sm_
         SM_TRY(check_dtype(f, v, a, err));
         SM_TRY(bind_extents(f, v, a, b, err));
     }
+    SM_TRY(check_shapes(f, in, b, err));
     for (int i = 0; i < f->body->n_in; i++)
         if (f->body->in[i]->type.kind == SM_V_TENSOR)
             SM_TRY(check_expressions(f, f->body->in[i], sm_arrays_find(in, f->body->in[i]->name), b, err));

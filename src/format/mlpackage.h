@@ -53,16 +53,24 @@ typedef struct sm_package {
     size_t n_images;
     sm_graph *graph; /* owns all of the above and the mapped files (sm_graph_keep) */
     uint64_t weight_bytes, model_bytes;
+    int n_parts;      /* of a pipeline, whose programs were chained to one function; else 0 */
+    bool compiled;    /* read from a .mlmodelc */
+    const sm_sv *classes; /* labels of a classifier, in the order of its probabilities */
+    size_t n_classes;
 } sm_package;
 
-/* *out lives in the graph's arena: free with sm_graph_free(&pkg->graph). */
+/* Opens a package, a bare .mlmodel or a compiled .mlmodelc.  *out lives in the graph's arena: free with
+ * sm_graph_free(&pkg->graph). */
 sm_status sm_mlpackage_read(const char *path, sm_package **out, sm_err *err);
 /* The image that a function's input is described as; NULL when it is none. */
 const sm_pkg_image *sm_package_image(const sm_package *p, const char *function, const char *input);
 const char *sm_package_meta(const sm_package *p, const char *key); /* NULL when absent */
 /* Full path of an extra item's file; heap, sm_free.  *out is NULL when there is none of that path. */
 sm_status sm_package_item_path(const sm_package *p, const char *path, char **out, sm_err *err);
-bool sm_mlpackage_sniff(const char *path);
+bool sm_mlpackage_sniff(const char *path); /* any of these */
+/* Compiled models alone: model.mil, the program as text, with weights and metadata.json beside it. */
+bool sm_mlmodelc_sniff(const char *path);
+sm_status sm_mlmodelc_read(const char *path, sm_package **out, sm_err *err);
 
 /* What happened to each tensor, as it is written (once per blob, shared ones once). */
 typedef struct sm_pkg_tensor_report {

@@ -2,7 +2,9 @@
  *
  * mlpackage_int.h: what the files that read and write packages share.
  *
- *     mlpackage_read.c         manifest, files, metadata, which kind of model; the whole
+ *     mlpackage_read.c         manifest, files; the whole
+ *     mlpackage_read_model.c   the model file: which kind, metadata, pipelines
+ *     mlmodelc.c               the same for a compiled model, whose program is text
  *     mlpackage_read_func.c    functions, blocks, ops -> nodes
  *     mlpackage_read_value.c   types and values -> constants
  *     mlpackage_read_cx.c      constexpr ops -> encoded constants
@@ -63,17 +65,20 @@ typedef struct sm_pkg_reader {
     sm_package *pkg;
     sm_graph *g;
     sm_pkg_owner *own;
-    const char *model_dir;    /* folder of model.mlmodel; NULL: blobs only from memory */
-    sm_bytes memory_blob;     /* with model_dir NULL */
-    const SmPb__Model *model; /* unpacked, in tmp */
-    sm_arena *tmp;            /* lives while reading */
-    sm_map *const_of;         /* name -> index into consts: functions share equal constants */
+    const char *model_dir; /* folder of model.mlmodel; NULL: blobs only from memory */
+    sm_bytes memory_blob;  /* with model_dir NULL */
+    sm_arena *tmp;         /* the unpacked messages; lives while reading */
+    sm_map *const_of;      /* name -> index into consts: functions share equal constants */
     struct {
         sm_value **v;
         size_t n, cap;
     } consts;
 } sm_pkg_reader;
 
+/* A package without content, in g; the graph keeps *own, where its files go. */
+sm_status sm_pkg_new_package(const char *path, sm_graph *g, sm_package **out, sm_pkg_owner **own, sm_err *err);
+/* Everything that the bytes of a model file say, into r->pkg and its graph. */
+sm_status sm_pkg_read_model(sm_pkg_reader *r, const char *file, sm_bytes model, sm_err *err);
 /* The whole, from bytes: for tests and fuzzing. */
 sm_status sm_mlpackage_read_mem(const char *name, sm_bytes model, sm_bytes weights, sm_package **out, sm_err *err);
 
@@ -87,6 +92,8 @@ typedef struct sm_pkg_value {
     size_t n_str;
 } sm_pkg_value;
 sm_status sm_pkg_read_value(sm_pkg_reader *r, const SmPb__Value *v, sm_pkg_value *out, sm_err *err);
+/* The file that a program calls `ref`, mapped at first use. */
+sm_status sm_pkg_find_blob(sm_pkg_reader *r, const char *ref, const sm_blobfile **out, sm_err *err);
 /* The graph's constant of this content: one that another function already has under this name, or a new one. */
 sm_status sm_pkg_const(sm_pkg_reader *r, sm_builder *b, const char *name, const sm_pkg_value *v, sm_value **out,
                        sm_err *err);
@@ -102,7 +109,9 @@ typedef struct sm_pkg_operand {
 sm_status sm_pkg_read_constexpr(sm_pkg_reader *r, sm_builder *b, sm_op op, const char *name, const sm_pkg_operand *args,
                                 int n_args, sm_value **out, sm_err *err);
 
-sm_status sm_pkg_read_function(sm_pkg_reader *r, const char *name, const SmPb__Function *f, sm_err *err);
+/* Function `name` of model m; the graph's is called `as`. */
+sm_status sm_pkg_read_function(sm_pkg_reader *r, const SmPb__Model *m, const char *name, const char *as,
+                               const SmPb__Function *f, sm_err *err);
 
 /* ------------------------------------------------------------------ writing */
 typedef struct sm_pkg_list { /* of message pointers, in the writer's arena */

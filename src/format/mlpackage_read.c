@@ -1,28 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * mlpackage_read.c: opens a package: manifest, model file, metadata, other items; then function by function.
+ * mlpackage_read.c: opens a package: manifest, other items, files.  What the model file says: mlpackage_read_model.c.
  *
  *     PKG/Manifest.json                            which item is the model, which others there are
  *     PKG/Data/com.apple.CoreML/model.mlmodel      protobuf: interface, metadata, program
  *     PKG/Data/com.apple.CoreML/weights/weight.bin blobs
  *
- * The kind of model is told from field numbers before anything is unpacked, so that a gigabyte of neural network is
- * refused at once and by name.  The unpacked message lives in an arena that is freed at the end; what the graph keeps is
- * copied or mapped.  Nothing is followed out of the package.
+ * The model file may also stand alone (NAME.mlmodel); weights are then looked for beside it.  Nothing is followed out of
+ * the package.
  */
-#include <inttypes.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "format/foreign.h"
 #include "format/mlpackage_int.h"
-#include "format/pbwire.h"
 
 #define MANIFEST_LIMIT ((size_t)4 << 20)
-#define MODEL_LIMIT ((uint64_t)1 << 30)
-#define FIELD_VERSION 1
-#define FIELD_PROGRAM 502
 
 static void owner_free(void *p) {
     sm_pkg_owner *o = p;
@@ -147,142 +142,9 @@ static sm_status map_items(sm_package *pkg, const char *data, const char *model,
     return SM_OK;
 }
 
-/* ------------------------------------------------------------------ model file */
-
-static const char *kind_of(uint32_t field) {
-    static const struct {
-        uint32_t field;
-        const char *name;
-    } kinds[] = {
-        {200, "pipeline classifier"}, {201, "pipeline regressor"},     {202, "pipeline"},
-        {303, "neural network"},      {403, "neural network"},         {500, "neural network"},
-        {302, "tree ensemble"},       {402, "tree ensemble"},          {300, "linear model"},
-        {400, "linear model"},        {301, "support vector machine"}, {401, "support vector machine"},
-        {404, "nearest neighbours"},  {555, "custom model"},           {556, "linked model"},
-        {2000, "text classifier"},    {2001, "word tagger"},           {2005, "word embedding"},
-        {3000, "serialized model"},
-    };
-    for (size_t i = 0; i < SM_ARRAY_LEN(kinds); i++)
-        if (kinds[i].field == field)
-            return kinds[i].name;
-    return NULL;
-}
-
-/* Version and kind from the outermost fields alone. */
-static sm_status check_kind(const char *file, sm_bytes m, sm_err *err) {
-    size_t at = 0;
-    sm_pb_field f;
-    int more;
-    bool program = false;
-    uint64_t version = 0;
-    uint32_t other = 0;
-    while ((more = sm_pb_next(m.p, m.n, &at, &f)) > 0) {
-        if (f.number == FIELD_VERSION && f.wire == 0)
-            version = f.value;
-        else if (f.number == FIELD_PROGRAM)
-            program = true;
-        else if (f.number >= 200)
-            other = f.number;
-    }
-    if (more < 0)
-        return SM_FAIL(err, SM_BADINPUT, "%s: offset %zu: malformed field: not a Core ML model", file, at);
-    if (!program && other != 0) {
-        const char *kind = kind_of(other);
-        SM_FAIL(err, SM_UNSUPPORTED, "%s: wanted an ML Program, found a model of kind %s (field %" PRIu32 ")", file,
-                kind == NULL ? "unknown" : kind, other);
-        return err == NULL ? SM_UNSUPPORTED
-                           : sm_err_hint(err, "convert the source model again with convert_to=\"mlprogram\" and a "
-                                              "deployment target of iOS15 or later");
-    }
-    if (!program)
-        return SM_FAIL(err, SM_BADINPUT, "%s: holds no model", file);
-    if (version < SM_PKG_SPEC_MIN || version > SM_PKG_SPEC_MAX)
-        return SM_FAIL(err, SM_UNSUPPORTED, "%s: specification version: supported are %d to %d, found %" PRIu64, file,
-                       SM_PKG_SPEC_MIN, SM_PKG_SPEC_MAX, version);
-    return SM_OK;
-}
-
-static sm_status copy_text(sm_package *pkg, const char *s, const char **out, sm_err *err) {
-    *out = sm_arena_strdup(pkg->graph->arena, s == NULL ? "" : s);
-    return *out == NULL ? SM_NOMEM(err) : SM_OK;
-}
-
-static sm_status read_description(sm_package *pkg, const SmPb__ModelDescription *d, sm_err *err) {
-    static const SmPb__Metadata none = SM_PB__METADATA__INIT;
-    const SmPb__Metadata *m = d == NULL || d->metadata == NULL ? &none : d->metadata;
-    if (d != NULL && d->default_function[0] != 0)
-        SM_TRY(copy_text(pkg, d->default_function, &pkg->default_function, err));
-    SM_TRY(copy_text(pkg, m->short_description, &pkg->short_description, err));
-    SM_TRY(copy_text(pkg, m->version, &pkg->version, err));
-    SM_TRY(copy_text(pkg, m->author, &pkg->author, err));
-    SM_TRY(copy_text(pkg, m->license, &pkg->license, err));
-    pkg->meta = sm_arena_alloc_n(pkg->graph->arena, m->n_user_defined, sizeof *pkg->meta);
-    if (pkg->meta == NULL)
-        return SM_NOMEM(err);
-    pkg->n_meta = m->n_user_defined;
-    for (size_t i = 0; i < pkg->n_meta; i++) {
-        SM_TRY(copy_text(pkg, m->user_defined[i]->key, &pkg->meta[i].key, err));
-        SM_TRY(copy_text(pkg, m->user_defined[i]->value, &pkg->meta[i].value, err));
-    }
-    return SM_OK;
-}
-
-static sm_status read_functions(sm_pkg_reader *r, sm_err *err) {
-    const SmPb__Program *p = r->model->ml_program;
-    if (p == NULL || p->n_functions == 0)
-        return SM_FAIL(err, SM_BADINPUT, "the program has no function");
-    if (p->version != 1)
-        return SM_FAIL(err, SM_UNSUPPORTED, "program version: wanted 1, found %" PRId64, p->version);
-    for (size_t i = 0; i < p->n_functions; i++) {
-        const char *name = p->functions[i]->key;
-        if (sm_graph_func(r->g, name) != NULL)
-            return SM_FAIL(err, SM_BADINPUT, "function %s is defined twice", sm_quote(name, strlen(name)));
-        if (p->functions[i]->value == NULL)
-            return SM_FAIL(err, SM_BADINPUT, "function %s is empty", sm_quote(name, strlen(name)));
-        SM_TRY(sm_pkg_read_function(r, name, p->functions[i]->value, err));
-    }
-    const char *def = r->pkg->default_function;
-    if (def != NULL && sm_graph_func(r->g, def) == NULL)
-        return SM_FAIL(err, SM_BADINPUT, "the default function %s does not exist", sm_quote(def, strlen(def)));
-    if (def == NULL)
-        r->pkg->default_function = sm_graph_func(r->g, "main") != NULL ? "main" : r->g->funcs[0]->name;
-    return SM_OK;
-}
-
-/* Everything that model.mlmodel says. */
-static sm_status read_model(sm_pkg_reader *r, const char *file, sm_bytes m, sm_err *err) {
-    ProtobufCMessage *msg = NULL;
-    sm_status st = SM_OK;
-    if (m.n > MODEL_LIMIT)
-        return SM_FAIL(err, SM_UNSUPPORTED, "%s: more than %" PRIu64 " MiB of program", file, MODEL_LIMIT >> 20);
-    SM_TRY(check_kind(file, m, err));
-    r->pkg->model_bytes = m.n;
-    r->tmp = sm_arena_new();
-    r->const_of = sm_map_new(1024);
-    if (r->tmp == NULL || r->const_of == NULL) {
-        st = SM_NOMEM(err);
-        goto done;
-    }
-    SM_TRY_DONE(sm_pb_unpack(file, &sm_pb__model__descriptor, m.p, m.n, r->tmp, &msg, err));
-    r->model = (const SmPb__Model *)msg;
-    r->pkg->spec_version = r->model->specification_version;
-    SM_TRY_DONE(read_description(r->pkg, r->model->description, err));
-    st = read_functions(r, err);
-    if (st != SM_OK)
-        sm_err_prefix(err, "%s", file);
-done:
-    sm_arena_free(&r->tmp);
-    sm_map_free(&r->const_of);
-    sm_free(r->consts.v);
-    return st;
-}
-
 /* ------------------------------------------------------------------ the whole */
 
-/* A package without content, and the owner of its files, which the graph keeps. */
-static sm_status package_new(const char *path, sm_package **out, sm_pkg_owner **own, sm_err *err) {
-    sm_graph *g;
-    SM_TRY(sm_graph_new(&g, err));
+sm_status sm_pkg_new_package(const char *path, sm_graph *g, sm_package **out, sm_pkg_owner **own, sm_err *err) {
     sm_package *pkg = sm_arena_alloc(g->arena, sizeof *pkg);
     sm_status st = SM_OK;
     *own = sm_alloc(sizeof **own);
@@ -292,51 +154,72 @@ static sm_status package_new(const char *path, sm_package **out, sm_pkg_owner **
         st = sm_graph_keep(g, *own, owner_free, err);
     if (st != SM_OK) {
         sm_free(*own);
-        sm_graph_free(&g);
         return st;
     }
     pkg->graph = g;
     pkg->path = sm_arena_strdup(g->arena, path);
-    if (pkg->path == NULL) {
-        sm_graph_free(&g);
-        return SM_NOMEM(err);
-    }
     *out = pkg;
-    return SM_OK;
+    return pkg->path == NULL ? SM_NOMEM(err) : SM_OK;
+}
+
+/* A package without content in a graph of its own. */
+static sm_status package_new(const char *path, sm_package **out, sm_pkg_owner **own, sm_err *err) {
+    sm_graph *g;
+    SM_TRY(sm_graph_new(&g, err));
+    sm_status st = sm_pkg_new_package(path, g, out, own, err);
+    if (st != SM_OK)
+        sm_graph_free(&g);
+    return st;
+}
+
+/* Everything behind the model file's path. */
+static sm_status read_file(sm_package *pkg, sm_pkg_owner *own, const char *file, sm_err *err) {
+    sm_mapfile map = {0};
+    char *dir = sm_path_join("", file);
+    if (dir == NULL)
+        return SM_NOMEM(err);
+    dir[sm_path_base(file) - file] = 0;
+    sm_status st = sm_mapfile_open(file, &map, err);
+    if (st == SM_OK) {
+        sm_pkg_reader r = {.pkg = pkg, .g = pkg->graph, .own = own, .model_dir = dir[0] == 0 ? "." : dir};
+        st = sm_pkg_read_model(&r, file, (sm_bytes){map.p, map.n}, err);
+    }
+    sm_mapfile_close(&map);
+    sm_free(dir);
+    return st;
+}
+
+static sm_status read_folder(sm_package *pkg, sm_pkg_owner *own, sm_err *err) {
+    char *model = NULL, *data = NULL, *file = NULL;
+    sm_status st;
+    SM_TRY_DONE(read_manifest(pkg, &model, err));
+    data = sm_path_join(pkg->path, "Data");
+    file = data == NULL ? NULL : sm_path_join(data, model);
+    SM_TRY_DONE(file == NULL ? SM_NOMEM(err) : SM_OK);
+    SM_TRY_DONE(map_items(pkg, data, model, own, err));
+    st = read_file(pkg, own, file, err);
+done:
+    sm_free(data);
+    sm_free(file);
+    return st;
 }
 
 sm_status sm_mlpackage_read(const char *path, sm_package **out, sm_err *err) {
     sm_package *pkg = NULL;
     sm_pkg_owner *own = NULL;
-    char *model = NULL, *data = NULL, *file = NULL, *dir = NULL;
-    sm_mapfile map = {0};
-    sm_status st;
     *out = NULL;
-    if (!sm_path_is_dir(path))
-        return SM_FAIL(err, SM_BADINPUT, "'%s' is not a folder, wanted a Core ML package", path);
+    if (sm_mlmodelc_sniff(path))
+        return sm_mlmodelc_read(path, out, err);
+    bool folder = sm_path_is_dir(path);
+    SM_TRY(sm_foreign_refuse(path, err));
+    if (!folder && !sm_mlpackage_sniff(path))
+        return SM_FAIL(err, SM_BADINPUT, "'%s' is not a folder, wanted a Core ML package, or a .mlmodel file", path);
     SM_TRY(package_new(path, &pkg, &own, err));
-    SM_TRY_DONE(read_manifest(pkg, &model, err));
-    data = sm_path_join(path, "Data");
-    file = data == NULL ? NULL : sm_path_join(data, model);
-    dir = file == NULL ? NULL : sm_path_join("", file);
-    if (dir == NULL) {
-        st = SM_NOMEM(err);
-        goto done;
-    }
-    dir[sm_path_base(file) - file] = 0;
-    SM_TRY_DONE(map_items(pkg, data, model, own, err));
-    SM_TRY_DONE(sm_mapfile_open(file, &map, err));
-    sm_pkg_reader r = {.pkg = pkg, .g = pkg->graph, .own = own, .model_dir = dir};
-    SM_TRY_DONE(read_model(&r, file, (sm_bytes){map.p, map.n}, err));
-    *out = pkg;
-    pkg = NULL;
-done:
-    if (pkg != NULL)
+    sm_status st = folder ? read_folder(pkg, own, err) : read_file(pkg, own, path, err);
+    if (st != SM_OK)
         sm_graph_free(&pkg->graph);
-    sm_mapfile_close(&map);
-    sm_free(data);
-    sm_free(file);
-    sm_free(dir);
+    else
+        *out = pkg;
     return st;
 }
 
@@ -347,7 +230,7 @@ sm_status sm_mlpackage_read_mem(const char *name, sm_bytes model, sm_bytes weigh
     SM_TRY(package_new(name, &pkg, &own, err));
     sm_pkg_reader r = {.pkg = pkg, .g = pkg->graph, .own = own, .memory_blob = weights};
     pkg->weight_bytes = weights.n;
-    sm_status st = read_model(&r, name, model, err);
+    sm_status st = sm_pkg_read_model(&r, name, model, err);
     if (st != SM_OK)
         sm_graph_free(&pkg->graph);
     else
@@ -382,10 +265,24 @@ sm_status sm_package_item_path(const sm_package *p, const char *path, char **out
     return SM_OK;
 }
 
+/* A model file: its version in one byte, then the description. */
+static bool is_model_file(const char *path) {
+    uint8_t head[3];
+    size_t n = strlen(path);
+    FILE *f = n > 8 && strcmp(path + n - 8, ".mlmodel") == 0 ? fopen(path, "rb") : NULL;
+    if (f == NULL)
+        return false;
+    bool is = fread(head, 1, sizeof head, f) == sizeof head && head[0] == 0x08 && head[1] < 0x80 && head[2] == 0x12;
+    fclose(f);
+    return is;
+}
+
 /* Without the heap: a package must not look like something else when memory is short. */
 bool sm_mlpackage_sniff(const char *path) {
     char data[PATH_MAX], manifest[PATH_MAX];
     int n = snprintf(data, sizeof data, "%s/Data", path),
         m = snprintf(manifest, sizeof manifest, "%s/Manifest.json", path);
-    return n < PATH_MAX && m < PATH_MAX && sm_path_is_dir(data) && sm_path_exists(manifest);
+    if (n < PATH_MAX && m < PATH_MAX && sm_path_is_dir(data) && sm_path_exists(manifest))
+        return true;
+    return !sm_path_is_dir(path) ? is_model_file(path) : sm_mlmodelc_sniff(path);
 }

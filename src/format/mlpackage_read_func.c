@@ -6,14 +6,14 @@
  * around it); slots, counts and blocks are checked against the op's row before the builder sees the node, so that every
  * message names function, op and result.  Types are our own inference's: declared ones may be wrong in real files.
  *
- * An unknown extent of an input becomes a symbol with the bounds that the model's description gives; equal ranges of two
- * inputs are two symbols, for nothing in the file says that they go together.
+ * An unknown extent of an input becomes a symbol with the bounds that the model's description gives (graph/flex.h).
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "format/mlpackage_int.h"
+#include "graph/flex.h"
 
 #define MAX_NESTED 16
 
@@ -24,12 +24,17 @@ typedef struct scope {
 
 typedef struct func_reader {
     sm_pkg_reader *r;
-    const char *name;
+    const SmPb__Model *model;
+    const char *name; /* in the file */
     sm_func *f;
     struct {
         sm_value **v;
         size_t n, cap;
     } values;
+    struct {
+        sm_flex_input *v;
+        size_t n, cap;
+    } flex;
     sm_err *err;
 } func_reader;
 
@@ -312,6 +317,67 @@ static sm_status read_const(op_reader *x) {
     return define(x->fr, x->s, o->outputs[0]->name, cst);
 }
 
+/* The labels of a classifier, whole numbers as text. */
+static sm_status read_classes(op_reader *x, const SmPb__Value *v) {
+    sm_package *pkg = x->fr->r->pkg;
+    sm_arena *a = pkg->graph->arena;
+    if (v == NULL || v->kind_case != SM_PB__VALUE__KIND_IMMEDIATE ||
+        v->immediate->kind_case != SM_PB__IMMEDIATE_VALUE__KIND_LIST)
+        return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter 'classes': wanted a list");
+    const SmPb__ListValue *l = v->immediate->list;
+    sm_sv *out = sm_arena_alloc_n(a, l->n_values, sizeof *out);
+    if (out == NULL)
+        return SM_NOMEM(x->fr->err);
+    for (size_t i = 0; i < l->n_values; i++) {
+        const SmPb__Value *e = l->values[i];
+        const SmPb__TensorValue *t = e->kind_case == SM_PB__VALUE__KIND_IMMEDIATE &&
+                                             e->immediate->kind_case == SM_PB__IMMEDIATE_VALUE__KIND_TENSOR
+                                         ? e->immediate->tensor
+                                         : NULL;
+        const char *text = NULL;
+        if (t != NULL && t->kind_case == SM_PB__TENSOR_VALUE__KIND_STRINGS && t->strings->n_values == 1)
+            text = sm_arena_strdup(a, t->strings->values[0]);
+        else if (t != NULL && t->kind_case == SM_PB__TENSOR_VALUE__KIND_LONG_INTS && t->long_ints->n_values == 1)
+            text = sm_arena_printf(a, "%" PRId64, t->long_ints->values[0]);
+        else
+            return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter 'classes': element %zu is neither text nor a number", i);
+        if (text == NULL)
+            return SM_NOMEM(x->fr->err);
+        out[i] = sm_sv_of(text);
+    }
+    pkg->classes = out;
+    pkg->n_classes = l->n_values;
+    return SM_OK;
+}
+
+/* classify: a label and a dictionary of probabilities, which the graph has no types for.  They become the place of the
+ * largest probability and the probabilities in the order of pkg->classes. */
+static sm_status read_classify(op_reader *x) {
+    const SmPb__Operation *o = x->o;
+    const SmPb__Value *classes = NULL;
+    sm_value *p = NULL;
+    for (size_t i = 0; i < o->n_inputs; i++) {
+        const SmPb__Argument *a = o->inputs[i]->value;
+        if (a == NULL || a->n_bindings != 1)
+            continue;
+        if (strcmp(o->inputs[i]->key, "classes") == 0 && a->bindings[0]->kind_case == SM_PB__BINDING__KIND_VALUE)
+            classes = a->bindings[0]->value;
+        else if (strcmp(o->inputs[i]->key, "probabilities") == 0 && a->bindings[0]->kind_case == SM_PB__BINDING__KIND_NAME)
+            SM_TRY(use(x->fr, x->s, a->bindings[0]->name, &p));
+    }
+    if (p == NULL || p->type.kind != SM_V_TENSOR)
+        return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter 'probabilities' is missing");
+    if (o->n_outputs != 2)
+        return SM_FAIL(x->fr->err, SM_BADINPUT, "wanted 2 results, found %zu", o->n_outputs);
+    SM_TRY(read_classes(x, classes));
+    const int32_t flat = -1;
+    sm_value *all = sm_build(x->b, SM_OP_RESHAPE, o->outputs[1]->name, "x", p, "shape", sm_const_i32s(x->b, &flat, 1), NULL);
+    sm_value *best = sm_build(x->b, SM_OP_REDUCE_ARGMAX, o->outputs[0]->name, "x", all, "axis", sm_const_i32(x->b, 0), NULL);
+    SM_TRY(built(x->fr, x->b));
+    SM_TRY(define(x->fr, x->s, o->outputs[0]->name, best));
+    return define(x->fr, x->s, o->outputs[1]->name, all);
+}
+
 static sm_status unknown_op(op_reader *x) {
     SM_FAIL(x->fr->err, SM_UNSUPPORTED, "the op is not supported");
     return x->fr->err == NULL ? SM_UNSUPPORTED
@@ -326,6 +392,8 @@ static sm_status read_ops(func_reader *fr, sm_builder *b, scope *s, const SmPb__
         x.label = o->n_outputs > 0 ? o->outputs[0]->name : o->type;
         if (strcmp(o->type, "const") == 0) {
             st = read_const(&x);
+        } else if (strcmp(o->type, "classify") == 0) {
+            st = read_classify(&x);
         } else if (!sm_op_of_name(sm_sv_of(o->type), &x.op) || sm_op_is_composite(x.op)) {
             st = unknown_op(&x);
         } else {
@@ -345,7 +413,7 @@ static sm_status read_ops(func_reader *fr, sm_builder *b, scope *s, const SmPb__
 
 /* The description of an input; NULL when there is none. */
 static const SmPb__FeatureType *describe(const func_reader *fr, const char *input) {
-    const SmPb__ModelDescription *d = fr->r->model->description;
+    const SmPb__ModelDescription *d = fr->model->description;
     SmPb__Feature **v = NULL;
     size_t n = 0;
     if (d == NULL)
@@ -360,62 +428,51 @@ static const SmPb__FeatureType *describe(const func_reader *fr, const char *inpu
     return NULL;
 }
 
-/* Bounds of axis a; hi -1: none. */
-static sm_status axis_bounds(const func_reader *fr, const SmPb__ArrayFeature *f, int rank, int a, int64_t *lo,
-                             int64_t *hi) {
-    *lo = 1;
-    *hi = -1;
-    if (f == NULL)
-        return SM_OK;
+static void flex_range(const SmPb__SizeRange *s, int a, sm_flex_input *out) {
+    out->lo[a] = s == NULL || s->lower > INT64_MAX ? -1 : (int64_t)s->lower;
+    out->hi[a] = s == NULL || s->upper < 0 ? -1 : s->upper;
+}
+
+/* The default shape of several goes first. */
+static void default_first(int64_t *rows, int n, int rank, const int64_t *shape, size_t n_shape) {
+    size_t bytes = (size_t)rank * sizeof *rows;
+    int64_t keep[SM_MAX_RANK];
+    if (n_shape != (size_t)rank)
+        return;
+    for (int i = 1; i < n; i++)
+        if (memcmp(rows + (int64_t)i * rank, shape, bytes) == 0) {
+            memcpy(keep, shape, bytes);
+            memmove(rows + rank, rows, (size_t)i * bytes);
+            memcpy(rows, keep, bytes);
+            return;
+        }
+}
+
+static sm_status flex_array(const func_reader *fr, const SmPb__ArrayFeature *f, sm_flex_input *out) {
+    int rank = out->rank;
     if (f->range != NULL) {
         if (f->range->n_sizes != (size_t)rank)
             return SM_FAIL(fr->err, SM_BADINPUT, "wanted a range for each of %d dimensions, found %zu", rank,
                            f->range->n_sizes);
-        const SmPb__SizeRange *s = f->range->sizes[a];
-        if (s->lower > (uint64_t)INT32_MAX || (s->upper >= 0 && s->upper < (int64_t)s->lower))
-            return SM_FAIL(fr->err, SM_BADINPUT, "dimension %d: bounds %" PRIu64 "..%" PRId64, a, s->lower, s->upper);
-        *lo = (int64_t)s->lower;
-        *hi = s->upper < 0 || s->upper > INT32_MAX ? -1 : s->upper;
+        for (int a = 0; a < rank; a++)
+            flex_range(f->range->sizes[a], a, out);
     } else if (f->enumerated != NULL && f->enumerated->n_shapes > 0) {
-        *lo = INT64_MAX;
-        for (size_t i = 0; i < f->enumerated->n_shapes; i++) {
+        size_t n = f->enumerated->n_shapes;
+        out->rows = n > 65536 ? NULL : sm_arena_alloc_n(fr->r->g->arena, n * (size_t)rank, sizeof *out->rows);
+        if (out->rows == NULL)
+            return n > 65536 ? SM_FAIL(fr->err, SM_BADINPUT, "%zu enumerated shapes", n) : SM_NOMEM(fr->err);
+        for (size_t i = 0; i < n; i++) {
             const SmPb__ArrayShape *s = f->enumerated->shapes[i];
-            if (s->n_shape != (size_t)rank || s->shape[a] < 0 || s->shape[a] > INT32_MAX)
+            if (s->n_shape != (size_t)rank)
                 return SM_FAIL(fr->err, SM_BADINPUT, "enumerated shape %zu does not fit %d dimensions", i, rank);
-            *lo = SM_MIN(*lo, s->shape[a]);
-            *hi = SM_MAX(*hi, s->shape[a]);
+            memcpy(out->rows + i * (size_t)rank, s->shape, (size_t)rank * sizeof *s->shape);
         }
-    } else if (f->n_shape == (size_t)rank && f->shape[a] >= 0 && f->shape[a] <= INT32_MAX) {
-        *lo = *hi = f->shape[a];
-    }
-    return SM_OK;
-}
-
-/* Bounds of an image's height (axis 2) or width (axis 3); its other extents stand in the program. */
-static sm_status image_bounds(const func_reader *fr, const SmPb__ImageFeature *f, int rank, int a, int64_t *lo,
-                              int64_t *hi) {
-    *lo = 1;
-    *hi = -1;
-    if (rank != 4)
-        return SM_FAIL(fr->err, SM_BADINPUT, "an image: wanted 4 dimensions, found %d", rank);
-    if (a < 2)
-        return SM_OK;
-    if (f->range != NULL) {
-        const SmPb__SizeRange *s = a == 2 ? f->range->height : f->range->width;
-        if (s != NULL && (s->lower > (uint64_t)INT32_MAX || (s->upper >= 0 && s->upper < (int64_t)s->lower)))
-            return SM_FAIL(fr->err, SM_BADINPUT, "dimension %d: bounds %" PRIu64 "..%" PRId64, a, s->lower, s->upper);
-        *lo = s == NULL ? 1 : (int64_t)s->lower;
-        *hi = s == NULL || s->upper < 0 || s->upper > INT32_MAX ? -1 : s->upper;
-    } else if (f->enumerated != NULL && f->enumerated->n_sizes > 0) {
-        *lo = INT64_MAX;
-        for (size_t i = 0; i < f->enumerated->n_sizes; i++) {
-            const SmPb__ImageSize *s = f->enumerated->sizes[i];
-            uint64_t n = a == 2 ? s->height : s->width;
-            if (n > (uint64_t)INT32_MAX)
-                return SM_FAIL(fr->err, SM_BADINPUT, "image size %zu: %" PRIu64, i, n);
-            *lo = SM_MIN(*lo, (int64_t)n);
-            *hi = SM_MAX(*hi, (int64_t)n);
-        }
+        out->n_rows = (int)n;
+        default_first(out->rows, out->n_rows, rank, f->shape, f->n_shape);
+    } else if (f->n_shape == (size_t)rank) {
+        for (int a = 0; a < rank; a++)
+            if (f->shape[a] >= 0 && f->shape[a] <= INT32_MAX)
+                out->lo[a] = out->hi[a] = f->shape[a];
     }
     return SM_OK;
 }
@@ -457,39 +514,61 @@ static sm_status keep_image(const func_reader *fr, const char *input, const SmPb
     return SM_OK;
 }
 
-/* The symbol of an unknown extent; the function's name tells apart what another function calls the same with other
- * bounds. */
-static sm_dim axis_symbol(const func_reader *fr, const char *input, int a, int64_t lo, int64_t hi) {
-    sm_graph *g = fr->r->g;
-    char name[256];
-    if (lo == hi)
-        return lo;
-    snprintf(name, sizeof name, "%.200s_%d", input, a);
-    for (int k = 0; k < sm_graph_n_symbols(g); k++) {
-        int64_t lo2 = 0, hi2 = -1;
-        if (strcmp(sm_graph_symbol(g, k, &lo2, &hi2), name) == 0 && (lo2 != lo || hi2 != hi))
-            snprintf(name, sizeof name, "%.100s_%.100s_%d", fr->name, input, a);
+/* An image is an array [.., height, width]. */
+static sm_status flex_image(const func_reader *fr, const SmPb__ImageFeature *f, sm_flex_input *out) {
+    int h = out->rank - 2, w = out->rank - 1;
+    if (h < 0)
+        return SM_FAIL(fr->err, SM_BADINPUT, "an image of %d dimensions", out->rank);
+    if (f->range != NULL) {
+        flex_range(f->range->height, h, out);
+        flex_range(f->range->width, w, out);
+    } else if (f->enumerated == NULL || f->enumerated->n_sizes == 0) {
+        out->lo[h] = out->hi[h] = f->height;
+        out->lo[w] = out->hi[w] = f->width;
     }
-    return sm_dim_symbol(g, name, lo, hi);
+    size_t n = f->enumerated == NULL || f->range != NULL ? 0 : f->enumerated->n_sizes;
+    if (n > 65536)
+        return SM_FAIL(fr->err, SM_BADINPUT, "%zu enumerated sizes", n);
+    out->rows = sm_arena_alloc_n(fr->r->g->arena, n * (size_t)out->rank, sizeof *out->rows);
+    if (out->rows == NULL)
+        return SM_NOMEM(fr->err);
+    for (size_t i = 0; i < n; i++) {
+        int64_t *row = out->rows + i * (size_t)out->rank;
+        for (int a = 0; a < h; a++)
+            row[a] = 1;
+        row[h] = (int64_t)SM_MIN(f->enumerated->sizes[i]->height, (uint64_t)INT64_MAX);
+        row[w] = (int64_t)SM_MIN(f->enumerated->sizes[i]->width, (uint64_t)INT64_MAX);
+    }
+    out->n_rows = (int)n;
+    return SM_OK;
+}
+
+/* What the description says of an input's shape, kept for the function's shape sets. */
+static sm_status flex_of(func_reader *fr, const char *input, int rank, const sm_flex_input **out) {
+    const SmPb__FeatureType *t = describe(fr, input);
+    *out = NULL;
+    if (t == NULL || (t->multi_array == NULL && t->image == NULL))
+        return SM_OK;
+    if (!SM_GROW(&fr->flex))
+        return SM_NOMEM(fr->err);
+    sm_flex_input *f = &fr->flex.v[fr->flex.n++];
+    *f = (sm_flex_input){.name = sm_sv_of(input), .rank = rank};
+    for (int a = 0; a < rank; a++)
+        f->lo[a] = 1, f->hi[a] = -1;
+    SM_TRY(t->multi_array != NULL ? flex_array(fr, t->multi_array, f) : flex_image(fr, t->image, f));
+    *out = f;
+    return SM_OK;
 }
 
 static sm_status read_input(func_reader *fr, sm_builder *b, scope *s, const SmPb__NamedType *in) {
     sm_type type;
     SM_TRY(sm_pkg_read_type(in->type, &type, fr->err));
     const SmPb__FeatureType *d = describe(fr, in->name);
-    const SmPb__ImageFeature *image = d != NULL ? d->image : NULL;
-    if (image != NULL)
-        SM_TRY(keep_image(fr, in->name, image, &type));
-    for (int a = 0; a < type.rank; a++) {
-        int64_t lo, hi;
-        if (type.dims[a] != SM_DIM_UNKNOWN)
-            continue;
-        if (image != NULL)
-            SM_TRY(image_bounds(fr, image, type.rank, a, &lo, &hi));
-        else
-            SM_TRY(axis_bounds(fr, d != NULL ? d->multi_array : NULL, type.rank, a, &lo, &hi));
-        type.dims[a] = axis_symbol(fr, in->name, a, lo, hi);
-    }
+    if (d != NULL && d->image != NULL)
+        SM_TRY(keep_image(fr, in->name, d->image, &type));
+    const sm_flex_input *f;
+    SM_TRY(flex_of(fr, in->name, type.rank, &f));
+    SM_TRY(sm_flex_dims(fr->r->g, fr->name, in->name, f, &type, fr->err));
     sm_value *v = sm_build_input(b, in->name, type);
     SM_TRY(built(fr, b));
     return define(fr, s, in->name, v);
@@ -505,6 +584,7 @@ static sm_status read_body(func_reader *fr, sm_builder *b, scope *s, const SmPb_
             return st;
         }
     }
+    SM_TRY(sm_flex_sets(fr->f, fr->flex.v, (int)fr->flex.n, fr->err));
     SM_TRY(read_ops(fr, b, s, blk, 0));
     for (size_t i = 0; i < blk->n_outputs; i++) {
         sm_value *v;
@@ -526,8 +606,9 @@ static sm_status read_opset(const char *s, int *out, sm_err *err) {
     return SM_OK;
 }
 
-sm_status sm_pkg_read_function(sm_pkg_reader *r, const char *name, const SmPb__Function *f, sm_err *err) {
-    func_reader fr = {.r = r, .name = name, .err = err};
+sm_status sm_pkg_read_function(sm_pkg_reader *r, const SmPb__Model *m, const char *name, const char *as,
+                               const SmPb__Function *f, sm_err *err) {
+    func_reader fr = {.r = r, .model = m, .name = name, .err = err};
     scope s = {0};
     sm_builder b;
     sm_status st;
@@ -546,7 +627,7 @@ sm_status sm_pkg_read_function(sm_pkg_reader *r, const char *name, const SmPb__F
         st = SM_NOMEM(err);
         goto done;
     }
-    SM_TRY_DONE(sm_func_new(r->g, name, opset, &fr.f, err));
+    SM_TRY_DONE(sm_func_new(r->g, as, opset, &fr.f, err));
     sm_build_start(&b, fr.f);
     SM_TRY_DONE(read_body(&fr, &b, &s, f, blk));
     st = sm_build_end(&b, err);
@@ -555,5 +636,6 @@ done:
         sm_err_prefix(err, "function %s", sm_quote(name, strlen(name)));
     sm_map_free(&s.names);
     sm_free(fr.values.v);
+    sm_free(fr.flex.v);
     return st;
 }

@@ -158,6 +158,8 @@ static sm_status read_strings(sm_pkg_reader *r, const SmPb__TensorValue *v, uint
                               sm_err *err) {
     if (v->kind_case != SM_PB__TENSOR_VALUE__KIND_STRINGS)
         return SM_FAIL(err, SM_BADINPUT, "immediate value of type string without strings");
+    if (out->t.rank > 1)
+        return SM_FAIL(err, SM_UNSUPPORTED, "strings of rank %d: wanted one, or a list", out->t.rank);
     if (v->strings->n_values != n)
         return wrong_count(err, "strings", v->strings->n_values, n);
     sm_sv *s = sm_arena_alloc_n(r->g->arena, (size_t)n, sizeof *s);
@@ -175,8 +177,7 @@ static sm_status read_strings(sm_pkg_reader *r, const SmPb__TensorValue *v, uint
 
 /* ------------------------------------------------------------------ blobs */
 
-/* The file that a program calls `ref`, mapped at first use. */
-static sm_status find_blob(sm_pkg_reader *r, const char *ref, const sm_blobfile **out, sm_err *err) {
+sm_status sm_pkg_find_blob(sm_pkg_reader *r, const char *ref, const sm_blobfile **out, sm_err *err) {
     static const char root[] = "@model_path/";
     sm_pkg_owner *own = r->own;
     for (size_t i = 0; i < own->blobs.n; i++)
@@ -234,7 +235,7 @@ sm_status sm_pkg_read_value(sm_pkg_reader *r, const SmPb__Value *v, sm_pkg_value
         const sm_blobfile *f = NULL;
         if (text)
             return SM_FAIL(err, SM_BADINPUT, "text in a weight file");
-        SM_TRY(find_blob(r, v->blob->file, &f, err));
+        SM_TRY(sm_pkg_find_blob(r, v->blob->file, &f, err));
         return sm_blobfile_get(f, v->blob->offset, type.dtype, n, &out->t.part[SM_PART_DATA], err);
     }
     if (v->kind_case != SM_PB__VALUE__KIND_IMMEDIATE ||
@@ -285,9 +286,8 @@ sm_status sm_pkg_const(sm_pkg_reader *r, sm_builder *b, const char *name, const 
                        sm_err *err) {
     int64_t at;
     if (v->t.dtype == SM_STRING) {
-        if (v->n_str != 1 || v->t.rank != 0)
-            return SM_FAIL(err, SM_UNSUPPORTED, "constant '%s': arrays of strings are not supported", name);
-        *out = sm_const_str(b, v->strs[0].p);
+        bool bare = v->n_str == 1 && v->t.rank == 0;
+        *out = bare ? sm_const_str(b, v->strs[0].p) : sm_const_strs(b, name, v->strs, v->n_str, v->t.rank == 0);
         return sm_build_end(b, err);
     }
     if (sm_map_get(r->const_of, sm_sv_of(name), &at) && same_content(r->consts.v[at]->cst, v)) {

@@ -666,6 +666,40 @@ static void extent_bounds(sm_graph *g, sm_dim d, int64_t *lo, int64_t *hi) {
     *hi = *hi > INT32_MAX || *hi < *lo ? -1 : *hi;
 }
 
+/* The set of shapes that an input is enumerated by; NULL: none. */
+static const sm_shape_set *set_of(const sm_func *f, const sm_type *t) {
+    for (int i = 0; i < f->n_shapes; i++)
+        for (int a = 0; a < t->rank; a++)
+            for (int c = 0; c < f->shapes[i].n_sym; c++)
+                if (sm_dim_as_symbol(f->graph, t->dims[a]) == f->shapes[i].sym[c])
+                    return &f->shapes[i];
+    return NULL;
+}
+
+/* Row by row of the set; the first is the default. */
+static void enumerate_shapes(func_writer *fw, const sm_type *t, const sm_shape_set *s, SmPb__ArrayFeature *f) {
+    sm_pkg_list shapes = {0};
+    SmPb__EnumeratedShapes *e = SM_PKG_MSG(fw->w, EnumeratedShapes, enumerated_shapes);
+    for (int r = 0; r < s->n_rows && !fw->w->oom; r++) {
+        SmPb__ArrayShape *one = SM_PKG_MSG(fw->w, ArrayShape, array_shape);
+        int64_t *shape = sm_pkg_new(fw->w, SM_MAX_RANK * sizeof *shape);
+        for (int a = 0; a < t->rank && !fw->w->oom; a++) {
+            shape[a] = t->dims[a];
+            for (int c = 0; c < s->n_sym; c++)
+                if (sm_dim_as_symbol(fw->f->graph, t->dims[a]) == s->sym[c])
+                    shape[a] = s->value[(int64_t)r * s->n_sym + c];
+        }
+        one->shape = shape;
+        one->n_shape = (size_t)t->rank;
+        sm_pkg_push(fw->w, &shapes, one);
+        if (r == 0)
+            f->shape = shape;
+    }
+    e->shapes = (SmPb__ArrayShape **)shapes.v;
+    e->n_shapes = shapes.n;
+    f->enumerated = e;
+}
+
 static SmPb__ArrayFeature *array_feature(func_writer *fw, const sm_type *t, bool input) {
     SmPb__ArrayFeature *f = SM_PKG_MSG(fw->w, ArrayFeature, array_feature);
     sm_pkg_list sizes = {0};
@@ -687,7 +721,10 @@ static SmPb__ArrayFeature *array_feature(func_writer *fw, const sm_type *t, bool
         return f;
     f->shape = shape;
     f->n_shape = (size_t)t->rank;
-    if (flexible) {
+    const sm_shape_set *set = flexible ? set_of(fw->f, t) : NULL;
+    if (set != NULL) {
+        enumerate_shapes(fw, t, set, f);
+    } else if (flexible) {
         SmPb__ShapeRange *r = SM_PKG_MSG(fw->w, ShapeRange, shape_range);
         r->sizes = (SmPb__SizeRange **)sizes.v;
         r->n_sizes = sizes.n;

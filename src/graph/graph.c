@@ -98,6 +98,37 @@ sm_status sm_func_new(sm_graph *g, const char *name, int opset, sm_func **out, s
     return SM_OK;
 }
 
+sm_status sm_func_add_shapes(sm_func *f, int n_sym, int n_rows, sm_shape_set **out, sm_err *err) {
+    sm_arena *a = f->graph->arena;
+    sm_shape_set *all = sm_arena_alloc_n(a, (size_t)f->n_shapes + 1, sizeof *all);
+    if (all == NULL)
+        return SM_NOMEM(err);
+    if (f->n_shapes > 0)
+        memcpy(all, f->shapes, (size_t)f->n_shapes * sizeof *all);
+    sm_shape_set *s = &all[f->n_shapes];
+    s->n_sym = n_sym;
+    s->n_rows = n_rows;
+    s->sym = sm_arena_alloc_n(a, (size_t)n_sym, sizeof *s->sym);
+    s->value = sm_arena_alloc_n(a, (size_t)n_sym * (size_t)n_rows, sizeof *s->value);
+    if (s->sym == NULL || s->value == NULL)
+        return SM_NOMEM(err);
+    f->shapes = all;
+    f->n_shapes++;
+    *out = s;
+    return SM_OK;
+}
+
+sm_status sm_func_take_shapes(sm_func *f, const sm_func *from, sm_err *err) {
+    for (int i = 0; i < from->n_shapes; i++) {
+        const sm_shape_set *s = &from->shapes[i];
+        sm_shape_set *to = NULL;
+        SM_TRY(sm_func_add_shapes(f, s->n_sym, s->n_rows, &to, err));
+        memcpy(to->sym, s->sym, (size_t)s->n_sym * sizeof *s->sym);
+        memcpy(to->value, s->value, (size_t)s->n_sym * (size_t)s->n_rows * sizeof *s->value);
+    }
+    return SM_OK;
+}
+
 sm_func *sm_graph_func(const sm_graph *g, const char *name) {
     for (int i = 0; i < g->n_funcs; i++)
         if (name == NULL || strcmp(g->funcs[i]->name, name) == 0)

@@ -161,11 +161,21 @@ struct sm_block {
     sm_node *first, *last;
 };
 
+/* Values that some symbols take together, nothing else being allowed (Core ML's enumerated shapes).  The sets of a
+ * function are independent of each other; the first row is the default. */
+typedef struct sm_shape_set {
+    int n_sym, n_rows;
+    int *sym;       /* numbers of the graph's symbols */
+    int64_t *value; /* [n_rows][n_sym] */
+} sm_shape_set;
+
 struct sm_func {
     sm_graph *graph;
     const char *name;
     int opset; /* Core ML specification version; 0 for a row-form function */
     sm_block *body;
+    sm_shape_set *shapes;
+    int n_shapes;
 };
 
 struct sm_graph {
@@ -183,6 +193,10 @@ sm_status sm_graph_keep(sm_graph *g, void *owner, void (*free_fn)(void *), sm_er
 sm_func *sm_graph_func(const sm_graph *g, const char *name); /* NULL when absent; name NULL: the first */
 void sm_graph_drop_func(sm_graph *g, sm_func *f);            /* takes it off the list */
 int sm_func_n_nodes(const sm_func *f);                       /* nested blocks included */
+/* Adds an empty set of n_rows rows over n_sym symbols, to be filled through *out. */
+sm_status sm_func_add_shapes(sm_func *f, int n_sym, int n_rows, sm_shape_set **out, sm_err *err);
+/* Gives f the sets of another function of the graph whose inputs have the same symbols. */
+sm_status sm_func_take_shapes(sm_func *f, const sm_func *from, sm_err *err);
 
 /* A slot's value by name; NULL when absent.  The op must have the slot. */
 sm_value *sm_arg(const sm_node *n, const char *slot);
@@ -242,6 +256,8 @@ sm_value *sm_const_bool(sm_builder *b, bool v);
 sm_value *sm_const_bools(sm_builder *b, const bool *v, int n);
 sm_value *sm_const_str(sm_builder *b, const char *v);
 sm_value *sm_const_f(sm_builder *b, sm_dtype t, double v); /* scalar of fp16 or fp32 */
+/* Text, or a list of texts; they are borrowed. */
+sm_value *sm_const_strs(sm_builder *b, const char *name, const sm_sv *strs, size_t n, bool scalar);
 /* A tensor constant over borrowed or arena bytes; name is a hint made unique.  want = src's encoding and dtype. */
 sm_value *sm_const_tensor(sm_builder *b, const char *name, const sm_tensor *src);
 /* The same, copying dense data into the arena. */
@@ -288,6 +304,20 @@ sm_status sm_func_print(const sm_func *f, const sm_print_opts *o, sm_str *out, s
 typedef sm_status (*sm_blob_resolver)(void *ctx, sm_sv path, uint64_t offset, sm_dtype t, int rank, const int64_t *dims,
                                       sm_tensor *out, sm_err *err);
 sm_status sm_graph_parse(sm_sv text, const char *file, sm_blob_resolver blob, void *ctx, sm_graph **out, sm_err *err);
+
+/* The same for a file that is more than its text. */
+typedef struct sm_parse_opts {
+    sm_graph *into;     /* functions are added here, also those before a failure; NULL: to a new graph */
+    const char *prefix; /* before the functions' names; NULL: none */
+    sm_blob_resolver blob;
+    /* A constexpr op over these operands (one per slot) as one constant; *out stays NULL when it shall be a node. */
+    sm_status (*fold)(void *ctx, sm_builder *b, sm_op op, const char *name, sm_value *const *in, sm_value **out,
+                      sm_err *err);
+    void *ctx;
+    const struct sm_flex_input *flex; /* of inputs whose text does not say it (graph/flex.h) */
+    int n_flex;
+} sm_parse_opts;
+sm_status sm_graph_parse_with(sm_sv text, const char *file, const sm_parse_opts *o, sm_graph **out, sm_err *err);
 
 /* ------------------------------------------------------------------ cost */
 typedef struct sm_cost {

@@ -140,6 +140,5 @@ sm_value *sm_const_intern(sm_builder *b, sm_dtype t, int rank, const int64_t *di
 /* A constant over src that shall become `want`. */
 sm_value *sm_const_make(sm_builder *b, const char *name, const sm_tensor *src, const sm_encoding *want,
                         sm_dtype want_dtype);
-sm_value *sm_const_strs(sm_builder *b, const char *name, const sm_sv *strs, size_t n, bool scalar);
 
 #endif

@@ -17,35 +17,18 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "graph/text_int.h"
+#include "graph/parse_int.h"
 
 enum { BLOCK_DEPTH = 16, RESULTS_MAX = 1024 };
 static const uint64_t random_budget = UINT64_C(1) << 22;
+
+/* ---- scopes ---- */
 
 /* Names that can be seen: of this block, then of those around it. */
 typedef struct scope {
     const struct scope *up;
     sm_map *names;
 } scope;
-
-typedef struct parser {
-    sm_lex l;
-    sm_graph *g;
-    sm_text_env env;
-    sm_func *f;
-    sm_map *consts; /* constants by name in the text: functions repeat them */
-    sm_map *anon;   /* "?3" of this function -> extent */
-    sm_err *err;
-} parser;
-
-/* A type as written: extents are kept as text until it is known whether they make symbols. */
-typedef struct written {
-    sm_type type;
-    sm_sv dim[SM_MAX_RANK];
-    const char *at;
-} written;
-
-/* ---- scopes ---- */
 
 static bool scope_start(scope *s, const scope *up) {
     s->up = up;
@@ -61,7 +44,7 @@ static sm_value *look_up(const scope *s, sm_sv name) {
     return NULL;
 }
 
-static sm_status declare(parser *p, scope *s, sm_sv name, sm_value *v, const char *at) {
+static sm_status declare(sm_parser *p, scope *s, sm_sv name, sm_value *v, const char *at) {
     bool existed;
     if (!sm_map_put(s->names, name, (int64_t)(intptr_t)v, &existed, NULL))
         return SM_NOMEM(p->err);
@@ -73,7 +56,7 @@ static sm_status declare(parser *p, scope *s, sm_sv name, sm_value *v, const cha
 }
 
 /* A name, kept in the arena with a terminator. */
-static sm_status need_name(parser *p, sm_sv *out) {
+static sm_status need_name(sm_parser *p, sm_sv *out) {
     if (p->l.tok.kind != SM_TOK_WORD && p->l.tok.kind != SM_TOK_NAME)
         return sm_lex_wanted(&p->l, "a name");
     const char *kept = sm_arena_strndup(p->g->arena, p->l.tok.text.p, p->l.tok.text.n);
@@ -87,16 +70,8 @@ static sm_status need_name(parser *p, sm_sv *out) {
 
 /* ---- extents ---- */
 
-static bool is_letter(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-}
-
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
-static bool symbol_char(char c) {
-    return is_letter(c) || is_digit(c) || c == '.' || c == '@';
+bool sm_parse_symbol_char(char c) {
+    return sm_parse_letter(c) || sm_parse_digit(c) || c == '.' || c == '@';
 }
 
 static void blanks(sm_sv *s) {
@@ -107,10 +82,10 @@ static void blanks(sm_sv *s) {
 }
 
 /* Digits at the front of s; false when there are none or too many. */
-static bool take_number(sm_sv *s, int64_t *out) {
+bool sm_parse_number(sm_sv *s, int64_t *out) {
     int64_t v = 0;
     size_t i = 0;
-    for (; i < s->n && is_digit(s->p[i]); i++)
+    for (; i < s->n && sm_parse_digit(s->p[i]); i++)
         if (v > (INT64_C(1) << 36)) /* a tenth of what is a number and not a handle, with either sign */
             return false;
         else
@@ -122,11 +97,11 @@ static bool take_number(sm_sv *s, int64_t *out) {
 }
 
 /* "?", "?3": the extent of that number in this function, made when it is new. */
-static bool take_anon(parser *p, sm_sv *s, sm_dim *out) {
+static bool take_anon(sm_parser *p, sm_sv *s, sm_dim *out) {
     const char *from = s->p++;
     int64_t no, known;
     s->n--;
-    if (!take_number(s, &no)) {
+    if (!sm_parse_number(s, &no)) {
         *out = sm_dim_fresh(p->g);
         return *out != SM_DIM_UNKNOWN;
     }
@@ -139,10 +114,10 @@ static bool take_anon(parser *p, sm_sv *s, sm_dim *out) {
     return *out != SM_DIM_UNKNOWN && sm_map_put(p->anon, key, *out, NULL, NULL);
 }
 
-static bool take_symbol(parser *p, sm_sv *s, sm_dim *out) {
+static bool take_symbol(sm_parser *p, sm_sv *s, sm_dim *out) {
     char name[128];
     size_t n = 0;
-    while (n < s->n && symbol_char(s->p[n]))
+    while (n < s->n && sm_parse_symbol_char(s->p[n]))
         n++;
     if (n == 0 || n >= sizeof name)
         return false;
@@ -155,7 +130,7 @@ static bool take_symbol(parser *p, sm_sv *s, sm_dim *out) {
 }
 
 /* One extent: "64", "n", "2n + kv - 1", "?", "?3".  False: malformed, or out of memory (flagged in the graph). */
-static bool read_dim(parser *p, sm_sv s, sm_dim *out) {
+static bool read_dim(sm_parser *p, sm_sv s, sm_dim *out) {
     sm_dim sum = 0, sym;
     bool minus = false;
     for (bool first = true;; first = false) {
@@ -171,7 +146,7 @@ static bool read_dim(parser *p, sm_sv s, sm_dim *out) {
         } else if (!first) {
             return false;
         }
-        bool number = take_number(&s, &k);
+        bool number = sm_parse_number(&s, &k);
         if (!number)
             k = 1;
         if (s.n > 0 && *s.p == '*') {
@@ -180,7 +155,7 @@ static bool read_dim(parser *p, sm_sv s, sm_dim *out) {
         }
         sym = 1;
         if (s.n > 0 && *s.p == '?'       ? !take_anon(p, &s, &sym)
-            : s.n > 0 && is_letter(*s.p) ? !take_symbol(p, &s, &sym)
+            : s.n > 0 && sm_parse_letter(*s.p) ? !take_symbol(p, &s, &sym)
                                          : !number)
             return false;
         sum = sm_dim_add(p->g, sum, sm_dim_mul(p->g, sym, minus ? -k : k));
@@ -193,7 +168,7 @@ static bool read_dim(parser *p, sm_sv s, sm_dim *out) {
 }
 
 /* Extents of w become what they say. */
-static sm_status resolve_dims(parser *p, written *w) {
+static sm_status resolve_dims(sm_parser *p, sm_written *w) {
     for (int i = 0; i < w->type.rank; i++)
         if (w->dim[i].n == 0 || !read_dim(p, w->dim[i], &w->type.dims[i])) {
             if (p->g->priv->oom) {
@@ -209,13 +184,13 @@ static sm_status resolve_dims(parser *p, written *w) {
 
 /* ---- types ---- */
 
-static sm_status need_dtype(parser *p, sm_dtype *out) {
+static sm_status need_dtype(sm_parser *p, sm_dtype *out) {
     *out = p->l.tok.kind == SM_TOK_WORD ? sm_dtype_of_name(p->l.tok.text) : SM_NONE;
     return *out == SM_NONE ? sm_lex_wanted(&p->l, "an element type") : sm_lex_next(&p->l);
 }
 
 /* The texts between '[' (the current token) and ']'. */
-static sm_status read_dim_texts(parser *p, written *w) {
+static sm_status read_dim_texts(sm_parser *p, sm_written *w) {
     sm_lex *l = &p->l;
     const char *end = l->all.p + l->all.n, *q = l->p, *from = q;
     if (!sm_lex_is(l, '['))
@@ -241,7 +216,7 @@ static sm_status read_dim_texts(parser *p, written *w) {
 }
 
 /* The length of a list, behind its comma: a number, or "?". */
-static sm_status read_len(parser *p, written *w) {
+static sm_status read_len(sm_parser *p, sm_written *w) {
     sm_lex *l = &p->l;
     int64_t n = 0;
     SM_TRY(sm_lex_next(l));
@@ -255,9 +230,9 @@ static sm_status read_len(parser *p, written *w) {
     return sm_lex_next(l);
 }
 
-static sm_status read_type(parser *p, written *w, int depth) {
+sm_status sm_parse_type(sm_parser *p, sm_written *w, int depth) {
     sm_lex *l = &p->l;
-    *w = (written){.type.kind = SM_V_TENSOR, .at = l->tok.at};
+    *w = (sm_written){.type.kind = SM_V_TENSOR, .at = l->tok.at};
     if (sm_lex_word(l, "batch")) {
         w->type.kind = SM_V_BATCH;
         return sm_lex_next(l);
@@ -265,7 +240,7 @@ static sm_status read_type(parser *p, written *w, int depth) {
     if (sm_lex_word(l, "list") && depth == 0) {
         SM_TRY(sm_lex_next(l));
         SM_TRY(sm_lex_need(l, '<'));
-        SM_TRY(read_type(p, w, 1));
+        SM_TRY(sm_parse_type(p, w, 1));
         w->type.kind = SM_V_LIST;
         w->type.len = SM_DIM_UNKNOWN;
         if (!sm_lex_is(l, ','))
@@ -276,7 +251,7 @@ static sm_status read_type(parser *p, written *w, int depth) {
     if (sm_lex_word(l, "state") && depth == 0) {
         SM_TRY(sm_lex_next(l));
         SM_TRY(sm_lex_need(l, '<'));
-        SM_TRY(read_type(p, w, 1));
+        SM_TRY(sm_parse_type(p, w, 1));
         w->type.kind = SM_V_STATE;
         return sm_lex_need(l, '>');
     }
@@ -292,7 +267,7 @@ static sm_status read_type(parser *p, written *w, int depth) {
     return sm_lex_need(l, '>');
 }
 
-static bool starts_type(const sm_lex *l) {
+bool sm_parse_starts_type(const sm_lex *l) {
     return l->tok.kind == SM_TOK_WORD &&
            (sm_lex_word(l, "tensor") || sm_lex_word(l, "state") || sm_lex_word(l, "batch") || sm_lex_word(l, "list") ||
             sm_dtype_of_name(l->tok.text) != SM_NONE);
@@ -330,7 +305,7 @@ static bool same_const(const sm_value *a, const sm_value *b) {
 }
 
 /* Attributes of the constant's tensor, over its type. */
-static sm_status apply_attrs(parser *p, const const_attrs *a, sm_tensor *t, sm_encoding *want) {
+static sm_status apply_attrs(sm_parser *p, const const_attrs *a, sm_tensor *t, sm_encoding *want) {
     sm_status st = SM_OK;
     const char *at = p->l.tok.at;
     t->enc = sm_enc_dense(t->dtype);
@@ -359,7 +334,7 @@ static sm_status apply_attrs(parser *p, const const_attrs *a, sm_tensor *t, sm_e
     return st;
 }
 
-static sm_status finish_const(parser *p, sm_builder *b, sm_value *v, const char *at, sm_value **out) {
+static sm_status finish_const(sm_parser *p, sm_builder *b, sm_value *v, const char *at, sm_value **out) {
     if (b->st != SM_OK) {
         *p->err = b->err;
         sm_lex_place(&p->l, at);
@@ -370,15 +345,15 @@ static sm_status finish_const(parser *p, sm_builder *b, sm_value *v, const char 
 }
 
 /* "type(data)" from the type on, as a constant.  name NULL: one written in place, interned when small and plain. */
-static sm_status read_const_value(parser *p, const char *name, const const_attrs *a, sm_value **out) {
+static sm_status read_const_value(sm_parser *p, const char *name, const const_attrs *a, sm_value **out) {
     sm_lex *l = &p->l;
     sm_builder b;
-    written w;
+    sm_written w;
     sm_tensor t = {0};
     sm_encoding want;
     const char *at = l->tok.at;
     sm_build_start(&b, p->f);
-    SM_TRY(read_type(p, &w, 0));
+    SM_TRY(sm_parse_type(p, &w, 0));
     if (w.type.kind != SM_V_TENSOR)
         return sm_lex_wanted(l, "a tensor before this");
     SM_TRY(resolve_dims(p, &w));
@@ -420,123 +395,10 @@ static sm_status read_const_value(parser *p, const char *name, const const_attrs
     return finish_const(p, &b, v, at, out);
 }
 
-/* ---- attributes ---- */
-
-/* Over one value of whatever form, up to a ',' or closing bracket that is not its own. */
-static sm_status skip_value(parser *p) {
-    int open = 0;
-    for (;;) {
-        sm_lex *l = &p->l;
-        if (l->tok.kind == SM_TOK_END)
-            return sm_lex_wanted(l, "the rest of an attribute");
-        if (l->tok.kind == SM_TOK_CHAR) {
-            bool opens = strchr("([{<", l->tok.c) != NULL, closes = strchr(")]}>", l->tok.c) != NULL;
-            if (open == 0 && (closes || l->tok.c == ',' || l->tok.c == ';'))
-                return SM_OK;
-            open += opens - closes;
-        }
-        SM_TRY(sm_lex_next(l));
-    }
-}
-
-/* The string of "string("x")", "tensor<string, []>("x")" or "x". */
-static sm_status attr_string(parser *p, sm_sv *out) {
-    sm_lex *l = &p->l;
-    written w;
-    bool wrapped = starts_type(l);
-    if (wrapped) {
-        SM_TRY(read_type(p, &w, 0));
-        SM_TRY(sm_lex_need(l, '('));
-    }
-    if (l->tok.kind != SM_TOK_STR)
-        return sm_lex_wanted(l, "a string");
-    *out = l->tok.text;
-    SM_TRY(sm_lex_next(l));
-    return wrapped ? sm_lex_need(l, ')') : SM_OK;
-}
-
-static sm_status attr_int(parser *p, int32_t *out) {
-    sm_lex *l = &p->l;
-    written w;
-    bool wrapped = starts_type(l);
-    if (wrapped) {
-        SM_TRY(read_type(p, &w, 0));
-        SM_TRY(sm_lex_need(l, '('));
-    }
-    SM_TRY(sm_text_elem(l, SM_INT32, out, 0));
-    return wrapped ? sm_lex_need(l, ')') : SM_OK;
-}
-
-/* "t:1..512 r:1..": symbols in the order of their creation. */
-static sm_status read_symbols(parser *p) {
-    const char *at = p->l.tok.at;
-    sm_sv s;
-    SM_TRY(attr_string(p, &s));
-    for (;;) {
-        char name[128];
-        size_t n = 0;
-        int64_t lo, hi = -1;
-        while (s.n > 0 && (*s.p == ' ' || *s.p == ',')) {
-            s.p++;
-            s.n--;
-        }
-        if (s.n == 0)
-            return SM_OK;
-        while (n < s.n && symbol_char(s.p[n]))
-            n++;
-        bool ok = n > 0 && n < sizeof name && is_letter(*s.p) && n < s.n && s.p[n] == ':';
-        if (ok) {
-            memcpy(name, s.p, n);
-            name[n] = 0;
-            s.p += n + 1;
-            s.n -= n + 1;
-            ok = take_number(&s, &lo) && s.n >= 2 && s.p[0] == '.' && s.p[1] == '.';
-        }
-        if (ok) {
-            s.p += 2;
-            s.n -= 2;
-            if (s.n > 0 && is_digit(*s.p))
-                ok = take_number(&s, &hi) && hi >= lo;
-        }
-        if (!ok) {
-            sm_status st = SM_FAIL(p->err, SM_BADINPUT, "symbols: wanted \"name:least..greatest\" and the like");
-            sm_lex_place(&p->l, at);
-            return st;
-        }
-        if (sm_dim_symbol(p->g, name, lo, hi) == SM_DIM_UNKNOWN) {
-            p->g->priv->oom = false;
-            return SM_NOMEM(p->err);
-        }
-    }
-}
-
-/* "[a = .., b = ..]" or "[[..]]" of a program or function. */
-static sm_status read_attributes(parser *p) {
-    sm_lex *l = &p->l;
-    if (!sm_lex_is(l, '['))
-        return SM_OK;
-    SM_TRY(sm_lex_next(l));
-    bool twice = sm_lex_is(l, '[');
-    if (twice)
-        SM_TRY(sm_lex_next(l));
-    for (bool first = true; !sm_lex_is(l, ']'); first = false) {
-        if (!first)
-            SM_TRY(sm_lex_need(l, ','));
-        if (l->tok.kind != SM_TOK_WORD)
-            return sm_lex_wanted(l, "an attribute");
-        bool symbols = sm_lex_word(l, "symbols");
-        SM_TRY(sm_lex_next(l));
-        SM_TRY(sm_lex_need(l, '='));
-        SM_TRY(symbols ? read_symbols(p) : skip_value(p));
-    }
-    SM_TRY(sm_lex_next(l));
-    return twice ? sm_lex_need(l, ']') : SM_OK;
-}
-
 /* ---- operands ---- */
 
 /* A literal without type takes that of the slot: i and d int32, I int32 [n], f fp32, b bool, B bool [n], s string. */
-static sm_status bare_literal(parser *p, char kind, sm_value **out) {
+static sm_status bare_literal(sm_parser *p, char kind, sm_value **out) {
     sm_lex *l = &p->l;
     sm_builder b;
     union {
@@ -571,7 +433,7 @@ static sm_status bare_literal(parser *p, char kind, sm_value **out) {
         v = sm_const_intern(&b, kind == 'I' ? SM_INT32 : SM_BOOL, 1, dims, &data);
         break;
     case 's':
-        SM_TRY(attr_string(p, &s));
+        SM_TRY(sm_parse_attr_string(p, &s));
         v = sm_const_strs(&b, "c", &s, 1, true);
         break;
     default:
@@ -580,10 +442,10 @@ static sm_status bare_literal(parser *p, char kind, sm_value **out) {
     return finish_const(p, &b, v, at, out);
 }
 
-static sm_status read_operand(parser *p, const scope *s, char kind, sm_value **out) {
+static sm_status read_operand(sm_parser *p, const scope *s, char kind, sm_value **out) {
     sm_lex *l = &p->l;
     const_attrs none = {0};
-    if (starts_type(l) && !sm_lex_word(l, "batch") && !sm_lex_word(l, "state") &&
+    if (sm_parse_starts_type(l) && !sm_lex_word(l, "batch") && !sm_lex_word(l, "state") &&
         !sm_lex_word(l, "list")) /* may be names */
         return read_const_value(p, NULL, &none, out);
     bool literal = sm_lex_word(l, "true") || sm_lex_word(l, "false") || sm_lex_word(l, "inf") || sm_lex_word(l, "nan");
@@ -615,7 +477,7 @@ typedef struct operands {
 } operands;
 
 /* The lists of an op as a node holds them: those of one op are equally long. */
-static sm_status join_lists(parser *p, sm_op op, operands *o) {
+static sm_status join_lists(sm_parser *p, sm_op op, operands *o) {
     for (int k = 0; k < sm_op_row_of(op)->n_lists; k++) {
         if (o->list[k].n != o->list[0].n)
             return sm_lex_wanted(&p->l, "lists of one length before this");
@@ -634,7 +496,7 @@ static void free_lists(operands *o) {
     sm_free(o->all.v);
 }
 
-static sm_status read_list(parser *p, const scope *s, char kind, struct operand_list *o) {
+static sm_status read_list(sm_parser *p, const scope *s, char kind, struct operand_list *o) {
     sm_lex *l = &p->l;
     bool parens = sm_lex_is(l, '(');
     if (parens)
@@ -653,7 +515,7 @@ static sm_status read_list(parser *p, const scope *s, char kind, struct operand_
 }
 
 /* The operand of the slot named by the current token; *known false: the op has no such slot. */
-static sm_status read_slot(parser *p, const scope *s, sm_op op, operands *o, bool *known) {
+static sm_status read_slot(sm_parser *p, const scope *s, sm_op op, operands *o, bool *known) {
     sm_lex *l = &p->l;
     const sm_op_row *row = sm_op_row_of(op);
     char name[sizeof row->slot[0].name];
@@ -677,7 +539,7 @@ static sm_status read_slot(parser *p, const scope *s, sm_op op, operands *o, boo
                     : read_list(p, s, row->list[list].kind, &o->list[list]);
 }
 
-static sm_status read_operands(parser *p, const scope *s, sm_op op, operands *o) {
+static sm_status read_operands(sm_parser *p, const scope *s, sm_op op, operands *o) {
     sm_lex *l = &p->l;
     bool known;
     SM_TRY(sm_lex_need(l, '('));
@@ -692,7 +554,7 @@ static sm_status read_operands(parser *p, const scope *s, sm_op op, operands *o)
 }
 
 /* Attributes of an operation: operands of the iOS16 constexpr forms, else names and the like, which say nothing new. */
-static sm_status read_op_attributes(parser *p, const scope *s, sm_op op, operands *o) {
+static sm_status read_op_attributes(sm_parser *p, const scope *s, sm_op op, operands *o) {
     sm_lex *l = &p->l;
     bool known;
     if (!sm_lex_is(l, '['))
@@ -706,7 +568,7 @@ static sm_status read_op_attributes(parser *p, const scope *s, sm_op op, operand
             continue;
         SM_TRY(sm_lex_next(l));
         SM_TRY(sm_lex_need(l, '='));
-        SM_TRY(skip_value(p));
+        SM_TRY(sm_parse_skip_value(p));
     }
     return sm_lex_next(l);
 }
@@ -715,7 +577,7 @@ static sm_status read_op_attributes(parser *p, const scope *s, sm_op op, operand
 
 typedef struct results {
     struct {
-        written *v;
+        sm_written *v;
         size_t n, cap;
     } type;
     struct {
@@ -725,7 +587,7 @@ typedef struct results {
 } results;
 
 /* "type name, type name" */
-static sm_status read_typed_names(parser *p, results *r) {
+static sm_status read_typed_names(sm_parser *p, results *r) {
     do {
         if (r->type.n >= RESULTS_MAX)
             return sm_lex_wanted(&p->l, "fewer results");
@@ -733,7 +595,7 @@ static sm_status read_typed_names(parser *p, results *r) {
             SM_TRY(sm_lex_next(&p->l));
         if (!SM_GROW(&r->type) || !SM_GROW(&r->name))
             return SM_NOMEM(p->err);
-        SM_TRY(read_type(p, &r->type.v[r->type.n], 0));
+        SM_TRY(sm_parse_type(p, &r->type.v[r->type.n], 0));
         SM_TRY(need_name(p, &r->name.v[r->name.n]));
         r->type.n++;
         r->name.n++;
@@ -742,7 +604,7 @@ static sm_status read_typed_names(parser *p, results *r) {
 }
 
 /* "const()[.., val = ..];" after its type, name and '='. */
-static sm_status read_const(parser *p, scope *s, sm_sv name, const char *at) {
+static sm_status read_const(sm_parser *p, scope *s, sm_sv name, const char *at) {
     sm_lex *l = &p->l, val, end;
     const_attrs a = {0};
     bool has_val = false;
@@ -769,11 +631,11 @@ static sm_status read_const(parser *p, scope *s, sm_sv name, const char *at) {
                       : sm_sv_is(key.text, "dtype") ? &a.dtype
                                                     : NULL;
         if (text != NULL)
-            SM_TRY(attr_string(p, text));
+            SM_TRY(sm_parse_attr_string(p, text));
         else if (sm_sv_is(key.text, "deinterleave"))
-            SM_TRY(attr_int(p, &a.deinterleave));
+            SM_TRY(sm_parse_attr_int(p, &a.deinterleave));
         else
-            SM_TRY(skip_value(p));
+            SM_TRY(sm_parse_skip_value(p));
     }
     SM_TRY(sm_lex_next(l));
     SM_TRY(sm_lex_need(l, ';'));
@@ -793,7 +655,7 @@ static sm_status read_const(parser *p, scope *s, sm_sv name, const char *at) {
 }
 
 /* Result types as written against what inference found: kind, dtype and rank agree; "?3" gets its meaning. */
-static sm_status check_results(parser *p, const sm_node *n, const results *r) {
+static sm_status check_results(sm_parser *p, const sm_node *n, const results *r) {
     char have[256];
     int64_t known;
     if ((size_t)n->n_out != r->type.n)
@@ -812,7 +674,7 @@ static sm_status check_results(parser *p, const sm_node *n, const results *r) {
                 text.n--;
             bool anon = text.n > 1 && text.p[0] == '?' && k >= 0 && p->g->priv->syms.v[k].anon;
             rest = (sm_sv){text.p + 1, text.n - 1};
-            if (anon && take_number(&rest, &known) && rest.n == 0 &&
+            if (anon && sm_parse_number(&rest, &known) && rest.n == 0 &&
                 !sm_map_put(p->anon, text, is->dims[a], NULL, NULL))
                 return SM_NOMEM(p->err);
         }
@@ -820,10 +682,10 @@ static sm_status check_results(parser *p, const sm_node *n, const results *r) {
     return SM_OK;
 }
 
-static sm_status read_block_body(parser *p, sm_builder *b, scope *s, int depth);
+static sm_status read_block_body(sm_parser *p, sm_builder *b, scope *s, int depth);
 
 /* "block(types and names) { .. } -> (names)" */
-static sm_status read_block(parser *p, sm_builder *b, const scope *up, int depth, sm_block **out) {
+static sm_status read_block(sm_parser *p, sm_builder *b, const scope *up, int depth, sm_block **out) {
     sm_lex *l = &p->l;
     results r = {0};
     scope s = {0};
@@ -853,7 +715,7 @@ done:
     return st;
 }
 
-static sm_status build_op(parser *p, sm_builder *b, scope *s, sm_op op, const results *r, const operands *o,
+static sm_status build_op(sm_parser *p, sm_builder *b, scope *s, sm_op op, const results *r, const operands *o,
                           sm_block *const *blocks, int n_blocks, const char *at) {
     sm_node *n = sm_build_node_blocks(b, op, r->name.n > 0 ? r->name.v[0].p : NULL, o->in, o->all.v, (int)o->all.n,
                                       blocks, n_blocks);
@@ -874,8 +736,23 @@ static sm_status build_op(parser *p, sm_builder *b, scope *s, sm_op op, const re
     return SM_OK;
 }
 
+/* An op over constants that the caller can say as one constant (weights of constexpr ops). */
+static sm_status fold_op(sm_parser *p, sm_builder *b, scope *s, sm_op op, const results *r, const operands *o,
+                         const char *at, bool *folded) {
+    sm_value *v = NULL;
+    if (p->o->fold == NULL || r->name.n != 1 || strncmp(sm_op_row_of(op)->name, "constexpr_", 10) != 0)
+        return SM_OK;
+    sm_status st = p->o->fold(p->o->ctx, b, op, r->name.v[0].p, o->in, &v, p->err);
+    if (st != SM_OK) {
+        sm_err_prefix(p->err, "%s", sm_op_row_of(op)->name);
+        sm_lex_place(&p->l, at);
+    }
+    *folded = v != NULL;
+    return st == SM_OK && v != NULL ? declare(p, s, r->name.v[0], v, at) : st;
+}
+
 /* An operation from its name to its ';'. */
-static sm_status read_op(parser *p, sm_builder *b, scope *s, const results *r, int depth, const char *at) {
+static sm_status read_op(sm_parser *p, sm_builder *b, scope *s, const results *r, int depth, const char *at) {
     sm_lex *l = &p->l;
     sm_op op;
     operands o = {0};
@@ -902,21 +779,24 @@ static sm_status read_op(parser *p, sm_builder *b, scope *s, const results *r, i
         goto done;
     }
     SM_TRY_DONE(join_lists(p, op, &o));
-    SM_TRY_DONE(build_op(p, b, s, op, r, &o, blocks, n_blocks, at));
+    bool folded = false;
+    SM_TRY_DONE(fold_op(p, b, s, op, r, &o, at, &folded));
+    if (!folded)
+        SM_TRY_DONE(build_op(p, b, s, op, r, &o, blocks, n_blocks, at));
     SM_TRY_DONE(sm_lex_next(l));
 done:
     free_lists(&o);
     return st;
 }
 
-static sm_status read_statement(parser *p, sm_builder *b, scope *s, int depth) {
+static sm_status read_statement(sm_parser *p, sm_builder *b, scope *s, int depth) {
     sm_lex *l = &p->l;
     results r = {0};
     const char *at = l->tok.at;
     sm_status st = SM_OK;
     sm_lex ahead = *l;
     SM_TRY(sm_lex_next(&ahead));
-    if (starts_type(l) && !sm_lex_is(&ahead, '(')) {
+    if (sm_parse_starts_type(l) && !sm_lex_is(&ahead, '(')) {
         SM_TRY_DONE(read_typed_names(p, &r));
         SM_TRY_DONE(sm_lex_need(l, '='));
     }
@@ -931,7 +811,7 @@ done:
 }
 
 /* "{ statements } -> (names)"; the names become the block's results. */
-static sm_status read_block_body(parser *p, sm_builder *b, scope *s, int depth) {
+static sm_status read_block_body(sm_parser *p, sm_builder *b, scope *s, int depth) {
     sm_lex *l = &p->l;
     SM_TRY(sm_lex_need(l, '{'));
     while (!sm_lex_is(l, '}'))
@@ -957,7 +837,30 @@ static sm_status read_block_body(parser *p, sm_builder *b, scope *s, int depth) 
 
 /* ---- functions, program ---- */
 
-static sm_status read_func_inputs(parser *p, sm_builder *b, scope *s) {
+/* An input's type: "?" becomes what is said of the input. */
+static sm_status input_type(sm_parser *p, sm_written *w, sm_sv name, const sm_func_attrs *a) {
+    sm_sv func = sm_sv_of(p->f->name);
+    const sm_flex_input *f = sm_flex_find(a->flex.v, (int)a->flex.n, func, name);
+    if (f == NULL)
+        f = sm_flex_find(p->o->flex, p->o->n_flex, func, name);
+    if (f == NULL)
+        return resolve_dims(p, w);
+    sm_written known = *w;
+    for (int i = 0; i < w->type.rank; i++)
+        if (sm_sv_is(w->dim[i], "?"))
+            known.dim[i] = (sm_sv){"0", 1};
+    SM_TRY(resolve_dims(p, &known));
+    for (int i = 0; i < w->type.rank; i++)
+        w->type.dims[i] = sm_sv_is(w->dim[i], "?") ? SM_DIM_UNKNOWN : known.type.dims[i];
+    sm_status st = sm_flex_dims(p->g, p->f->name, name.p, f, &w->type, p->err);
+    if (st != SM_OK) {
+        sm_err_prefix(p->err, "input %s", sm_quote(name.p, name.n));
+        sm_lex_place(&p->l, w->at);
+    }
+    return st;
+}
+
+static sm_status read_func_inputs(sm_parser *p, sm_builder *b, scope *s, const sm_func_attrs *a) {
     sm_lex *l = &p->l;
     results r = {0};
     sm_status st = SM_OK;
@@ -965,7 +868,7 @@ static sm_status read_func_inputs(parser *p, sm_builder *b, scope *s) {
     if (!sm_lex_is(l, ')'))
         SM_TRY_DONE(read_typed_names(p, &r));
     for (size_t i = 0; i < r.type.n; i++) {
-        SM_TRY_DONE(resolve_dims(p, &r.type.v[i]));
+        SM_TRY_DONE(input_type(p, &r.type.v[i], r.name.v[i], a));
         sm_value *v = sm_build_input(b, r.name.v[i].p, r.type.v[i].type);
         st = sm_build_end(b, p->err);
         if (st != SM_OK) {
@@ -975,18 +878,53 @@ static sm_status read_func_inputs(parser *p, sm_builder *b, scope *s) {
         SM_TRY_DONE(declare(p, s, r.name.v[i], v, r.type.v[i].at));
     }
     SM_TRY_DONE(sm_lex_need(l, ')'));
+    SM_TRY_DONE(sm_flex_sets(p->f, a->flex.v, (int)a->flex.n, p->err));
+    if (a->flex.n == 0)
+        SM_TRY_DONE(sm_flex_sets(p->f, p->o->flex, p->o->n_flex, p->err));
+    st = sm_parse_shapes(p, a);
 done:
     sm_free(r.type.v);
     sm_free(r.name.v);
     return st;
 }
 
-static sm_status read_func(parser *p) {
+/* Attributes stand behind the inputs, whose extents they tell: a look ahead over the parentheses.  *body: what follows. */
+static sm_status read_func_attributes(sm_parser *p, sm_func_attrs *a, sm_lex *body) {
+    sm_lex from = p->l;
+    while (!sm_lex_is(&p->l, ')')) {
+        if (p->l.tok.kind == SM_TOK_END)
+            return sm_lex_wanted(&p->l, "')'");
+        SM_TRY(sm_lex_next(&p->l));
+    }
+    SM_TRY(sm_lex_next(&p->l));
+    SM_TRY(sm_parse_attributes(p, a));
+    *body = p->l;
+    p->l = from;
+    return SM_OK;
+}
+
+/* From the function's '(' on. */
+static sm_status read_func_rest(sm_parser *p, scope *s) {
+    sm_builder b;
+    sm_func_attrs a = {0};
+    sm_lex body;
+    sm_status st;
+    sm_build_start(&b, p->f);
+    SM_TRY_DONE(read_func_attributes(p, &a, &body));
+    SM_TRY_DONE(read_func_inputs(p, &b, s, &a));
+    p->l = body;
+    SM_TRY_DONE(read_block_body(p, &b, s, 0));
+    st = sm_lex_need(&p->l, ';');
+done:
+    sm_free(a.flex.v);
+    return st;
+}
+
+static sm_status read_func(sm_parser *p) {
     sm_lex *l = &p->l;
     sm_sv name = {0};
     int opset;
     scope s = {0};
-    sm_builder b;
     sm_status st = SM_OK;
     SM_TRY(sm_lex_need_word(l, "func"));
     const char *at = l->tok.at;
@@ -994,31 +932,28 @@ static sm_status read_func(parser *p) {
     SM_TRY(sm_lex_need(l, '<'));
     if (l->tok.kind != SM_TOK_WORD || !sm_text_opset_of(l->tok.text, &opset))
         return sm_lex_wanted(l, "ios15 to ios18, ios26 or rows");
-    if (sm_graph_func(p->g, name.p) != NULL) {
+    const char *as = p->o->prefix == NULL ? name.p : sm_arena_printf(p->g->arena, "%s%s", p->o->prefix, name.p);
+    if (as == NULL)
+        return SM_NOMEM(p->err);
+    if (sm_graph_func(p->g, as) != NULL) {
         st = SM_FAIL(p->err, SM_BADINPUT, "two functions are named %s", sm_quote(name.p, name.n));
         sm_lex_place(l, at);
         return st;
     }
     SM_TRY(sm_lex_next(l));
     SM_TRY(sm_lex_need(l, '>'));
-    SM_TRY(sm_func_new(p->g, name.p, opset, &p->f, p->err));
+    SM_TRY(sm_func_new(p->g, as, opset, &p->f, p->err));
     p->anon = sm_map_new(16);
-    if (p->anon == NULL || !scope_start(&s, NULL)) {
+    if (p->anon == NULL || !scope_start(&s, NULL))
         st = SM_NOMEM(p->err);
-        goto done;
-    }
-    sm_build_start(&b, p->f);
-    SM_TRY_DONE(read_func_inputs(p, &b, &s));
-    SM_TRY_DONE(read_attributes(p));
-    SM_TRY_DONE(read_block_body(p, &b, &s, 0));
-    SM_TRY_DONE(sm_lex_need(l, ';'));
-done:
+    else
+        st = read_func_rest(p, &s);
     sm_map_free(&p->anon);
     sm_map_free(&s.names);
     return st;
 }
 
-static sm_status read_program(parser *p) {
+static sm_status read_program(sm_parser *p) {
     sm_lex *l = &p->l;
     SM_TRY(sm_lex_need_word(l, "program"));
     SM_TRY(sm_lex_need(l, '('));
@@ -1026,7 +961,7 @@ static sm_status read_program(parser *p) {
         return sm_lex_wanted(l, "version 1.0 or 1.3");
     SM_TRY(sm_lex_next(l));
     SM_TRY(sm_lex_need(l, ')'));
-    SM_TRY(read_attributes(p));
+    SM_TRY(sm_parse_attributes(p, NULL));
     SM_TRY(sm_lex_need(l, '{'));
     while (!sm_lex_is(l, '}'))
         SM_TRY(read_func(p));
@@ -1034,12 +969,13 @@ static sm_status read_program(parser *p) {
     return l->tok.kind == SM_TOK_END ? SM_OK : sm_lex_wanted(l, "the end");
 }
 
-sm_status sm_graph_parse(sm_sv text, const char *file, sm_blob_resolver blob, void *ctx, sm_graph **out, sm_err *err) {
+sm_status sm_graph_parse_with(sm_sv text, const char *file, const sm_parse_opts *o, sm_graph **out, sm_err *err) {
     sm_err own = {0};
-    parser p = {.err = err != NULL ? err : &own};
+    sm_parser p = {.err = err != NULL ? err : &own, .o = o, .g = o->into};
     *out = NULL;
-    SM_TRY(sm_graph_new(&p.g, p.err));
-    p.env = (sm_text_env){blob, ctx, random_budget, p.g->arena};
+    if (p.g == NULL)
+        SM_TRY(sm_graph_new(&p.g, p.err));
+    p.env = (sm_text_env){o->blob, o->ctx, random_budget, p.g->arena};
     p.consts = sm_map_new(64);
     sm_status st = p.consts == NULL ? SM_NOMEM(p.err) : SM_OK;
     if (st == SM_OK)
@@ -1047,8 +983,13 @@ sm_status sm_graph_parse(sm_sv text, const char *file, sm_blob_resolver blob, vo
     if (st == SM_OK)
         st = read_program(&p);
     sm_map_free(&p.consts);
-    if (st != SM_OK)
+    if (st != SM_OK && o->into == NULL)
         sm_graph_free(&p.g);
-    *out = p.g;
+    *out = st == SM_OK ? p.g : NULL;
     return st;
+}
+
+sm_status sm_graph_parse(sm_sv text, const char *file, sm_blob_resolver blob, void *ctx, sm_graph **out, sm_err *err) {
+    const sm_parse_opts o = {.blob = blob, .ctx = ctx};
+    return sm_graph_parse_with(text, file, &o, out, err);
 }

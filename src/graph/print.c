@@ -444,6 +444,25 @@ static void put_block(printer *p, const sm_block *b, int depth) {
 
 /* ---- functions ---- */
 
+/* [shapes = string("n kv: 1 8, 16 32; m: 4, 8")] */
+static void put_shapes(printer *p, const sm_func *f) {
+    char buf[32];
+    for (int i = 0; i < f->n_shapes; i++) {
+        const sm_shape_set *s = &f->shapes[i];
+        put(p, i == 0 ? " [shapes = string(\"" : "; ");
+        for (int k = 0; k < s->n_sym; k++) {
+            p->used[s->sym[k]] = true;
+            put(p, k > 0 ? " " : "");
+            put(p, p->g->priv->syms.v[s->sym[k]].name);
+        }
+        for (int64_t k = 0; k < (int64_t)s->n_rows * s->n_sym; k++) {
+            snprintf(buf, sizeof buf, "%s%" PRId64, k == 0 ? ": " : k % s->n_sym == 0 ? ", " : " ", s->value[k]);
+            put(p, buf);
+        }
+    }
+    put(p, f->n_shapes > 0 ? "\")]" : "");
+}
+
 static void put_func(printer *p, const sm_func *f) {
     char opset[16];
     put(p, "    func ");
@@ -452,7 +471,10 @@ static void put_func(printer *p, const sm_func *f) {
     put(p, sm_text_opset(f->opset, opset, sizeof opset));
     put(p, ">(");
     put_typed_names(p, f->body->in, f->body->n_in);
-    put(p, ") {\n");
+    put(p, ")");
+    if (!p->o.mil)
+        put_shapes(p, f);
+    put(p, " {\n");
     put_block(p, f->body, 2);
     for (int i = 0; i < f->body->n_out; i++)
         define(p, f->body->out[i], 0, 2);

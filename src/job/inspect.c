@@ -268,7 +268,7 @@ static sm_status walk(sm_report *r, const char *dir, const char *shown, int dept
 static sm_status list_files(sm_report *r, sm_err *err) {
     static const char first[] = "-00001-of-";
     int64_t parts = 1;
-    if (r->l->pkg || sm_path_is_dir(r->path)) {
+    if (sm_path_is_dir(r->path)) {
         sm_status st = walk(r, r->path, "", 0, err);
         if (r->files.n > 0)
             qsort(r->files.v, r->files.n, sizeof *r->files.v, by_path);

@@ -58,6 +58,8 @@ typedef struct ins_func {
             int64_t lo, hi;   /* of a flexible one; hi < 0: no upper bound */
             bool bounded;
         } dim[SM_MAX_RANK];
+        const int64_t *shapes; /* enumerated: [n_shapes][rank]; else NULL */
+        int n_shapes;
     } * values;
     size_t n_values, cap_values;
 } ins_func;

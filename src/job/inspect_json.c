@@ -201,6 +201,17 @@ static json_t *opsets_of(const ins_ops *ops) {
 }
 
 /* ------------------------------------------------------------------ packages */
+static json_t *shapes_of(const struct ins_value *v) {
+    json_t *all = json_array();
+    for (int i = 0; i < v->n_shapes; i++) {
+        json_t *row = json_array();
+        for (int a = 0; a < v->rank; a++)
+            json_array_append_new(row, json_integer(v->shapes[i * v->rank + a]));
+        json_array_append_new(all, row);
+    }
+    return all;
+}
+
 static json_t *values_of(const ins_func *f, char role) {
     json_t *all = json_array();
     for (size_t i = 0; i < f->n_values; i++) {
@@ -219,6 +230,8 @@ static json_t *values_of(const ins_func *f, char role) {
         sm_json_put_text(o, "name", v->name);
         sm_json_put_text(o, "dtype", v->dtype);
         sm_json_put(o, "shape", dims);
+        if (v->n_shapes > 0)
+            sm_json_put(o, "shapes", shapes_of(v));
         if (json_object_size(flexible) > 0)
             sm_json_put(o, "flexible", json_incref(flexible));
         json_decref(flexible);
@@ -239,6 +252,13 @@ static void put_package(json_t *j, const sm_report *r) {
     sm_json_put_text(j, "model_version", p->version);
     sm_json_put_text(j, "default_function", p->default_function);
     sm_json_put_int(j, "model_bytes", (int64_t)p->model_bytes);
+    sm_json_put_known(j, "pipeline_parts", p->n_parts);
+    if (p->n_classes > 0) {
+        json_t *classes = json_array();
+        for (size_t i = 0; i < p->n_classes; i++)
+            json_array_append_new(classes, sm_json_text(p->classes[i]));
+        sm_json_put(j, "classes", classes);
+    }
     sm_json_put_known(j, "context", r->l->pkg_ctx);
     sm_json_put_known(j, "tokens_per_call", r->l->pkg_seq);
     for (int i = 0; i < r->n_funcs; i++) {

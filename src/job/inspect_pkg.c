@@ -10,6 +10,32 @@
 
 enum { WEIGHT_LEAST = 16 };
 
+/* The shapes that an input takes when they are enumerated. */
+static sm_status add_shapes(sm_report *r, const sm_func *f, const sm_value *v, struct ins_value *x, sm_err *err) {
+    for (int i = 0; i < f->n_shapes && v->type.rank > 0; i++) {
+        const sm_shape_set *s = &f->shapes[i];
+        bool here = false;
+        int64_t *rows = sm_arena_alloc_n(r->arena, (size_t)s->n_rows * (size_t)v->type.rank, sizeof *rows);
+        if (!rows)
+            return SM_NOMEM(err);
+        for (int k = 0; k < s->n_rows * v->type.rank; k++) {
+            sm_dim d = v->type.dims[k % v->type.rank];
+            rows[k] = sm_dim_known(d) ? d : -1;
+            for (int c = 0; c < s->n_sym; c++)
+                if (sm_dim_as_symbol(f->graph, d) == s->sym[c]) {
+                    rows[k] = s->value[(int64_t)(k / v->type.rank) * s->n_sym + c];
+                    here = true;
+                }
+        }
+        if (here) {
+            x->shapes = rows;
+            x->n_shapes = s->n_rows;
+            return SM_OK;
+        }
+    }
+    return SM_OK;
+}
+
 static sm_status add_value(sm_report *r, ins_func *o, const sm_value *v, char role, sm_err *err) {
     sm_graph *g = r->l->graph;
     char text[128];
@@ -30,7 +56,7 @@ static sm_status add_value(sm_report *r, ins_func *o, const sm_value *v, char ro
                 sm_graph_symbol(g, k, &d->lo, &d->hi);
         }
     }
-    return SM_OK;
+    return role == 'i' ? add_shapes(r, o->f, v, x, err) : SM_OK;
 }
 
 static sm_status add_constants(sm_report *r, const sm_block *b, bool *seen, sm_err *err) {

@@ -239,6 +239,8 @@ static void print_value(const struct ins_value *v, sm_str *out) {
         sm_str_adds(out, a ? ", " : "");
         if (d->n >= 0)
             sm_str_addf(out, "%" PRId64, d->n);
+        else if (v->shapes)
+            sm_str_adds(out, d->text);
         else if (d->bounded && d->hi >= 0)
             sm_str_addf(out, "%s: %" PRId64 "..%" PRId64, d->text, d->lo, d->hi);
         else if (d->bounded)
@@ -246,12 +248,32 @@ static void print_value(const struct ins_value *v, sm_str *out) {
         else
             sm_str_adds(out, d->text);
     }
-    sm_str_adds(out, "]\n");
+    sm_str_adds(out, "]");
+    for (int i = 0; i < v->n_shapes; i++)
+        for (int a = 0; a < v->rank; a++)
+            sm_str_addf(out, "%s%" PRId64 "%s", a ? ", " : i ? ", [" : " one of [", v->shapes[i * v->rank + a],
+                        a + 1 == v->rank ? "]" : "");
+    sm_str_adds(out, "\n");
+}
+
+static void print_classes(const sm_package *p, sm_str *out) {
+    enum { SHOWN = 8 };
+    if (p->n_classes == 0)
+        return;
+    sm_str_addf(out, "a classifier of %zu labels: ", p->n_classes);
+    for (size_t i = 0; i < p->n_classes && i < SHOWN; i++) {
+        sm_str_adds(out, i ? ", " : "");
+        ins_one_line(out, p->classes[i], 40);
+    }
+    sm_str_addf(out, "%s\n", p->n_classes > SHOWN ? ", ..." : "");
 }
 
 static void print_package(const sm_report *r, sm_str *out) {
     const sm_package *p = r->l->pkg;
     sm_str_addf(out, "\nspecification %d, for %s and later\n", p->spec_version, ins_opset_name(p->spec_version));
+    if (p->n_parts > 0)
+        sm_str_addf(out, "a pipeline of %d programs, shown as one\n", p->n_parts);
+    print_classes(p, out);
     for (int i = 0; i < r->n_funcs; i++) {
         const ins_func *f = &r->funcs[i];
         sm_str_addf(out, "function %s, opset %s%s\n", f->f->name, ins_opset_name(f->f->opset),

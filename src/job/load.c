@@ -12,6 +12,7 @@
 #include "backend/backend.h"
 #include "base/files.h"
 #include "base/number.h"
+#include "format/foreign.h"
 #include "format/gguf.h"
 #include "pass/pass.h"
 
@@ -42,6 +43,7 @@ static sm_status tell_kind(const char *path, enum kind *out, sm_err *err) {
         *out = KIND_GGUF;
         return SM_OK;
     }
+    SM_TRY(sm_foreign_refuse(path, err));
     if (sm_path_is_dir(path)) {
         SM_FAIL(err, SM_UNSUPPORTED, "%s: a folder that is not a Core ML package: other folders are not read here yet",
                 path);
@@ -190,7 +192,7 @@ sm_status sm_loaded_raise(sm_loaded *l, const char *path, sm_err *err) {
 static sm_status load_package(sm_loaded *l, const char *path, const sm_load_opts *o, sm_err *err) {
     SM_TRY(sm_mlpackage_read(path, &l->pkg, err));
     l->graph = l->pkg->graph;
-    l->format = "mlpackage";
+    l->format = l->pkg->compiled ? "mlmodelc" : "mlpackage";
     package_facts(l);
     return o->text_only || o->as_written ? SM_OK : sm_loaded_raise(l, path, err);
 }

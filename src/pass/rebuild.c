@@ -34,7 +34,13 @@ sm_status sm_rebuild_start(sm_rebuild *r, sm_func *f, int opset, sm_err *err) {
         const sm_value *v = f->body->in[i];
         r->map[v->id] = sm_build_input(&r->b, v->name, v->type);
     }
-    return SM_OK;
+    sm_status st = sm_func_take_shapes(r->f, f, err); /* its inputs are the same */
+    if (st != SM_OK) {
+        sm_graph_drop_func(f->graph, r->f);
+        sm_free(r->map);
+        r->map = NULL;
+    }
+    return st;
 }
 
 /* f, the last on the list, takes the place of `old`: the first function of a graph is the one that runs. */

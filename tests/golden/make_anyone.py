@@ -804,7 +804,7 @@ def classifier():
     x = np.random.default_rng(10).standard_normal((1, 8)).astype(np.float32)
     with torch.no_grad():
         y = m(tensor(x))
-    r.call("model.mlpackage", {"x": x}, {"classLabel_probs": y})
+    r.call("model.mlpackage", {"x": x}, {"classLabel_probs": y[0], "classLabel": y[0].argmax().to(torch.int32)})
     r.save()
 
 

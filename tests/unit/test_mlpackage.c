@@ -257,10 +257,9 @@ static void test_other_kinds(void **state) {
         const char *part;
     } kinds[] = {
         {4, 500, "kind neural network (field 500)"},
-        {5, 202, "pipeline"},
         {5, 302, "tree ensemble"},
         {9, 999, "unknown (field 999)"},
-        {5, 502, "specification version"},
+        {0, 502, "specification version"},
         {11, 502, "found 11"},
     };
     (void)state;
@@ -280,6 +279,47 @@ static void test_other_kinds(void **state) {
     unload(&f);
     model_of(&f.model, 9, 2, "", 0);
     says(read_files(&f, &p), SM_BADINPUT, "holds no model");
+    unload(&f);
+    model_of(&f.model, 5, 202, "", 0);
+    says(read_files(&f, &p), SM_BADINPUT, "a pipeline without parts");
+    unload(&f);
+    sm_str part = SM_STR_INIT; /* a neural network inside a pipeline */
+    model_of(&part, 4, 500, "", 0);
+    sm_str in = SM_STR_INIT;
+    sm_str_addc(&in, 0x0a);
+    sm_str_addc(&in, (char)part.n);
+    sm_str_add(&in, part.p, part.n);
+    model_of(&f.model, 5, 202, in.p, in.n);
+    says(read_files(&f, &p), SM_UNSUPPORTED, "part 0 of the pipeline");
+    assert_non_null(strstr(err.msg, "kind neural network"));
+    unload(&f);
+    sm_str_free(&part);
+    sm_str_free(&in);
+    model_of(&part, 9, 200, "", 0); /* the same in the wrapper of classifiers, which is empty */
+    model_of(&f.model, 9, 200, "", 0);
+    says(read_files(&f, &p), SM_BADINPUT, "a pipeline without content");
+    unload(&f);
+    sm_str_free(&part);
+}
+
+/* A pipeline in a pipeline in a pipeline ... */
+static void test_nested_pipelines(void **state) {
+    (void)state;
+    sm_str m = SM_STR_INIT;
+    model_of(&m, 9, 502, "", 0);
+    for (int i = 0; i < 12; i++) {
+        sm_str in = SM_STR_INIT, next = SM_STR_INIT;
+        sm_str_addc(&in, 0x0a);
+        sm_str_addc(&in, (char)m.n);
+        sm_str_add(&in, m.p, m.n);
+        model_of(&next, 9, 202, in.p, in.n);
+        sm_str_free(&in);
+        sm_str_free(&m);
+        m = next;
+    }
+    pkg_files f = {m, SM_STR_INIT};
+    sm_package *p;
+    says(read_files(&f, &p), SM_BADINPUT, "nested more than");
     unload(&f);
 }
 
@@ -659,6 +699,7 @@ int main(void) {
         cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_bad_programs),
         cmocka_unit_test(test_other_kinds),
+        cmocka_unit_test(test_nested_pipelines),
         cmocka_unit_test(test_wire),
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_manifests),
