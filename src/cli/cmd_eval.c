@@ -268,7 +268,7 @@ const command cmd_eval = {
     .size = sizeof(eval_args),
     .min_pos = 1,
     .max_pos = 1,
-    .pos = ".gguf .mlpackage",
+    .pos = ".gguf .mlpackage .mlmodelc .mlmodel",
     .init = init,
     .run = run,
 };

@@ -88,6 +88,6 @@ const command cmd_predict = {
     .size = sizeof(predict_args),
     .min_pos = 1,
     .max_pos = 1,
-    .pos = ".mlpackage",
+    .pos = ".mlpackage .mlmodelc .mlmodel",
     .run = run,
 };

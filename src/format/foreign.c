@@ -17,8 +17,8 @@
 
 static const char *const from_torch = "convert it with coremltools (ct.convert, convert_to=\"mlprogram\") or with "
                                       "llama.cpp's convert_hf_to_gguf.py, and give the .mlpackage or .gguf",
-                  *const from_source = "convert the model that it was made from with coremltools (ct.convert, "
-                                       "convert_to=\"mlprogram\"), and give the .mlpackage";
+                         *const from_source = "convert the model that it was made from with coremltools (ct.convert, "
+                                              "convert_to=\"mlprogram\"), and give the .mlpackage";
 
 static const struct kind {
     const char *ending; /* of the path; NULL: any */

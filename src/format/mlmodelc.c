@@ -217,7 +217,8 @@ static sm_status fold(void *ctx, sm_builder *b, sm_op op, const char *name, sm_v
 /* dir's program into the package's graph, its functions' names after `prefix` (NULL: none). */
 static sm_status read_program(sm_package *pkg, sm_pkg_owner *own, const char *dir, const char *prefix, sm_err *err) {
     compiled c = {.r = {.pkg = pkg, .g = pkg->graph, .own = own, .model_dir = dir}, .err = err};
-    sm_parse_opts o = {.into = pkg->graph, .prefix = prefix, .blob = resolve_blob, .fold = fold, .ctx = &c};
+    sm_parse_opts o = {
+        .into = pkg->graph, .prefix = prefix, .foreign = true, .blob = resolve_blob, .fold = fold, .ctx = &c};
     sm_mapfile map = {0};
     sm_graph *g;
     size_t before = own->blobs.n;
@@ -229,9 +230,9 @@ static sm_status read_program(sm_package *pkg, sm_pkg_owner *own, const char *di
     SM_TRY_DONE(load_meta(dir, &c.meta, err));
     SM_TRY_DONE(read_schemas(&c));
     SM_TRY_DONE(sm_mapfile_open(path, &map, err));
-    SM_TRY_DONE(map.n > TEXT_LIMIT ? SM_FAIL(err, SM_UNSUPPORTED, "%s: more than %zu MiB of program", path,
-                                             TEXT_LIMIT >> 20)
-                                   : SM_OK);
+    SM_TRY_DONE(map.n > TEXT_LIMIT
+                    ? SM_FAIL(err, SM_UNSUPPORTED, "%s: more than %zu MiB of program", path, TEXT_LIMIT >> 20)
+                    : SM_OK);
     pkg->model_bytes += map.n;
     o.flex = c.flex.v;
     o.n_flex = (int)c.flex.n;
@@ -278,7 +279,8 @@ static sm_status read_parts(sm_package *pkg, sm_pkg_owner *own, const char *dir,
         if (inside(part, "model0") && depth < 4)
             st = read_parts(pkg, own, part, parts, n, depth + 1, err);
         else if (!inside(part, "model.mil"))
-            st = SM_FAIL(err, SM_UNSUPPORTED, "%s: wanted an ML Program (model.mil), found another kind of model", part);
+            st =
+                SM_FAIL(err, SM_UNSUPPORTED, "%s: wanted an ML Program (model.mil), found another kind of model", part);
         else if (*n >= PARTS_MAX)
             st = SM_FAIL(err, SM_BADINPUT, "a pipeline of more than %d parts", PARTS_MAX);
         else if ((st = read_program(pkg, own, part, prefix, err)) == SM_OK) {

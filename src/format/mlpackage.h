@@ -53,8 +53,8 @@ typedef struct sm_package {
     size_t n_images;
     sm_graph *graph; /* owns all of the above and the mapped files (sm_graph_keep) */
     uint64_t weight_bytes, model_bytes;
-    int n_parts;      /* of a pipeline, whose programs were chained to one function; else 0 */
-    bool compiled;    /* read from a .mlmodelc */
+    int n_parts;          /* of a pipeline, whose programs were chained to one function; else 0 */
+    bool compiled;        /* read from a .mlmodelc */
     const sm_sv *classes; /* labels of a classifier, in the order of its probabilities */
     size_t n_classes;
 } sm_package;

@@ -101,25 +101,10 @@ static sm_status operand_value(op_reader *x, const sm_pkg_operand *a, sm_value *
     return sm_pkg_const(x->fr->r, x->b, name, &v, out, x->fr->err);
 }
 
-/* A parameter outside our vocabulary that only spells out what its absence means: as if it were not there. */
-static bool says_nothing(const op_reader *x, const char *key, const sm_value *named) {
-    static const struct {
-        sm_op op;
-        const char *key, *text;
-    } known[] = {{SM_OP_REDUCE_ARGMAX, "output_dtype", "int32"}, {SM_OP_REDUCE_ARGMIN, "output_dtype", "int32"}};
-    for (size_t i = 0; i < SM_ARRAY_LEN(known); i++)
-        if (known[i].op == x->op && strcmp(known[i].key, key) == 0 && named != NULL && named->cst != NULL &&
-            named->cst->n_str == 1)
-            return sm_sv_is(named->cst->strs[0], known[i].text);
-    return false;
-}
-
 static sm_status add_arg(op_reader *x, const char *key, const SmPb__Value *inlined, sm_value *named) {
     for (int i = 0; i < x->n_args; i++)
         if (strcmp(x->arg[i].key, key) == 0)
             return SM_FAIL(x->fr->err, SM_BADINPUT, "parameter '%s' is given twice", key);
-    if (sm_op_slot(x->op, key) < 0 && says_nothing(x, key, named))
-        return SM_OK;
     if (sm_op_slot(x->op, key) < 0 || x->n_args == SM_MAX_SLOTS)
         return SM_FAIL(x->fr->err, SM_UNSUPPORTED, "parameter %s is not known", sm_quote(key, strlen(key)));
     x->arg[x->n_args++] = (sm_pkg_operand){x->row->slot[sm_op_slot(x->op, key)].name, inlined, named};
@@ -362,7 +347,8 @@ static sm_status read_classify(op_reader *x) {
             continue;
         if (strcmp(o->inputs[i]->key, "classes") == 0 && a->bindings[0]->kind_case == SM_PB__BINDING__KIND_VALUE)
             classes = a->bindings[0]->value;
-        else if (strcmp(o->inputs[i]->key, "probabilities") == 0 && a->bindings[0]->kind_case == SM_PB__BINDING__KIND_NAME)
+        else if (strcmp(o->inputs[i]->key, "probabilities") == 0 &&
+                 a->bindings[0]->kind_case == SM_PB__BINDING__KIND_NAME)
             SM_TRY(use(x->fr, x->s, a->bindings[0]->name, &p));
     }
     if (p == NULL || p->type.kind != SM_V_TENSOR)
@@ -371,8 +357,10 @@ static sm_status read_classify(op_reader *x) {
         return SM_FAIL(x->fr->err, SM_BADINPUT, "wanted 2 results, found %zu", o->n_outputs);
     SM_TRY(read_classes(x, classes));
     const int32_t flat = -1;
-    sm_value *all = sm_build(x->b, SM_OP_RESHAPE, o->outputs[1]->name, "x", p, "shape", sm_const_i32s(x->b, &flat, 1), NULL);
-    sm_value *best = sm_build(x->b, SM_OP_REDUCE_ARGMAX, o->outputs[0]->name, "x", all, "axis", sm_const_i32(x->b, 0), NULL);
+    sm_value *all =
+        sm_build(x->b, SM_OP_RESHAPE, o->outputs[1]->name, "x", p, "shape", sm_const_i32s(x->b, &flat, 1), NULL);
+    sm_value *best =
+        sm_build(x->b, SM_OP_REDUCE_ARGMAX, o->outputs[0]->name, "x", all, "axis", sm_const_i32(x->b, 0), NULL);
     SM_TRY(built(x->fr, x->b));
     SM_TRY(define(x->fr, x->s, o->outputs[0]->name, best));
     return define(x->fr, x->s, o->outputs[1]->name, all);

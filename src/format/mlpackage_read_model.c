@@ -33,15 +33,24 @@ static const char *kind_of(uint32_t field) {
         uint32_t field;
         const char *name;
     } kinds[] = {
-        {303, "neural network"},     {403, "neural network"},
-        {500, "neural network"},     {302, "tree ensemble"},
-        {402, "tree ensemble"},      {300, "linear model"},
-        {400, "linear model"},       {301, "support vector machine"},
-        {401, "support vector machine"}, {404, "nearest neighbours"},
-        {555, "custom model"},       {556, "linked model"},
-        {604, "scaler"},             {610, "non-maximum suppression"},
-        {2000, "text classifier"},   {2001, "word tagger"},
-        {2002, "vision feature print"}, {2005, "word embedding"},
+        {303, "neural network"},
+        {403, "neural network"},
+        {500, "neural network"},
+        {302, "tree ensemble"},
+        {402, "tree ensemble"},
+        {300, "linear model"},
+        {400, "linear model"},
+        {301, "support vector machine"},
+        {401, "support vector machine"},
+        {404, "nearest neighbours"},
+        {555, "custom model"},
+        {556, "linked model"},
+        {604, "scaler"},
+        {610, "non-maximum suppression"},
+        {2000, "text classifier"},
+        {2001, "word tagger"},
+        {2002, "vision feature print"},
+        {2005, "word embedding"},
         {3000, "serialized model"},
     };
     for (size_t i = 0; i < SM_ARRAY_LEN(kinds); i++)
@@ -60,8 +69,9 @@ static sm_status check_parts(const char *file, sm_bytes pipeline, int depth, sm_
     while ((more = sm_pb_next(pipeline.p, pipeline.n, &at, &f)) > 0) {
         if (f.number != 1 || f.wire != 2)
             continue;
-        sm_status st = n >= PARTS_MAX ? SM_FAIL(err, SM_BADINPUT, "%s: a pipeline of more than %d parts", file, PARTS_MAX)
-                                      : check_kind(file, f.bytes, depth + 1, err);
+        sm_status st = n >= PARTS_MAX
+                           ? SM_FAIL(err, SM_BADINPUT, "%s: a pipeline of more than %d parts", file, PARTS_MAX)
+                           : check_kind(file, f.bytes, depth + 1, err);
         if (st != SM_OK) {
             sm_err_prefix(err, "part %d of the pipeline", n);
             return st;
@@ -223,7 +233,8 @@ static sm_status read_parts(sm_pkg_reader *r, const SmPb__Pipeline *p, sm_func *
         snprintf(name, sizeof name, "part%d", *n);
         st = check_program(m, err);
         if (st == SM_OK && (f = part_function(m)) == NULL)
-            st = SM_FAIL(err, SM_BADINPUT, "which of its %zu functions is called is not said", m->ml_program->n_functions);
+            st = SM_FAIL(err, SM_BADINPUT, "which of its %zu functions is called is not said",
+                         m->ml_program->n_functions);
         if (st == SM_OK)
             st = sm_pkg_read_function(r, m, f->key, name, f->value, err);
         if (st != SM_OK) {
@@ -232,6 +243,20 @@ static sm_status read_parts(sm_pkg_reader *r, const SmPb__Pipeline *p, sm_func *
         }
         r->pkg->spec_version = SM_MAX(r->pkg->spec_version, m->specification_version);
         parts[(*n)++] = sm_graph_func(r->g, name);
+    }
+    return SM_OK;
+}
+
+/* What no part gives must be an input of the pipeline. */
+static sm_status check_inputs(const sm_func *f, const SmPb__ModelDescription *d, sm_err *err) {
+    for (int i = 0; i < f->body->n_in; i++) {
+        const sm_value *v = f->body->in[i];
+        bool known = v->type.kind != SM_V_TENSOR;
+        for (size_t k = 0; d != NULL && k < d->n_input && !known; k++)
+            known = strcmp(d->input[k]->name, v->name) == 0;
+        if (!known)
+            return SM_FAIL(err, SM_BADINPUT,
+                           "input '%s' of a part: no earlier part gives it, nor is it one of the pipeline", v->name);
     }
     return SM_OK;
 }
@@ -253,7 +278,7 @@ static sm_status read_pipeline(sm_pkg_reader *r, const SmPb__Model *m, sm_err *e
     SM_TRY(sm_func_chain(r->g, "main", parts, n, outputs, (int)n_out, &f, err));
     r->pkg->default_function = f->name;
     r->pkg->n_parts = n;
-    return SM_OK;
+    return check_inputs(f, d, err);
 }
 
 /* ------------------------------------------------------------------ the whole */

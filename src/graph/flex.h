@@ -22,7 +22,8 @@ typedef struct sm_flex_input {
 
 /* Gives the axes of t that are SM_DIM_UNKNOWN a number or a symbol with bounds; f NULL: nothing is known, from 1 up.
  * Symbols are called <input>_<axis>; where another function calls so what has other bounds, <function>_<input>_<axis>. */
-sm_status sm_flex_dims(sm_graph *g, const char *func, const char *input, const sm_flex_input *f, sm_type *t, sm_err *err);
+sm_status sm_flex_dims(sm_graph *g, const char *func, const char *input, const sm_flex_input *f, sm_type *t,
+                       sm_err *err);
 
 /* Shape sets of the inputs that are enumerated; those with equally many shapes go together, row by row. */
 sm_status sm_flex_sets(sm_func *fn, const sm_flex_input *f, int n, sm_err *err);

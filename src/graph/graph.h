@@ -309,6 +309,7 @@ sm_status sm_graph_parse(sm_sv text, const char *file, sm_blob_resolver blob, vo
 typedef struct sm_parse_opts {
     sm_graph *into;     /* functions are added here, also those before a failure; NULL: to a new graph */
     const char *prefix; /* before the functions' names; NULL: none */
+    bool foreign;       /* not of our printing: declared ranks may be wrong, as in packages */
     sm_blob_resolver blob;
     /* A constexpr op over these operands (one per slot) as one constant; *out stays NULL when it shall be a node. */
     sm_status (*fold)(void *ctx, sm_builder *b, sm_op op, const char *name, sm_value *const *in, sm_value **out,

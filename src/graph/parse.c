@@ -154,9 +154,9 @@ static bool read_dim(sm_parser *p, sm_sv s, sm_dim *out) {
             s.n--;
         }
         sym = 1;
-        if (s.n > 0 && *s.p == '?'       ? !take_anon(p, &s, &sym)
+        if (s.n > 0 && *s.p == '?'             ? !take_anon(p, &s, &sym)
             : s.n > 0 && sm_parse_letter(*s.p) ? !take_symbol(p, &s, &sym)
-                                         : !number)
+                                               : !number)
             return false;
         sum = sm_dim_add(p->g, sum, sm_dim_mul(p->g, sym, minus ? -k : k));
         if (sum == SM_DIM_UNKNOWN)
@@ -663,11 +663,11 @@ static sm_status check_results(sm_parser *p, const sm_node *n, const results *r)
                        r->type.n);
     for (int i = 0; i < n->n_out; i++) {
         const sm_type *is = &n->out[i]->type, *says = &r->type.v[i].type;
-        if (is->kind != says->kind || is->dtype != says->dtype || is->rank != says->rank)
+        if (is->kind != says->kind || is->dtype != says->dtype || (is->rank != says->rank && !p->o->foreign))
             return SM_FAIL(p->err, SM_BADINPUT, "%s is declared as %s with %d axes, but is %s", r->name.v[i].p,
                            sm_dtype_name(says->dtype), says->rank,
                            sm_type_print(p->g, is, NULL, false, have, sizeof have));
-        for (int a = 0; a < is->rank; a++) {
+        for (int a = 0; a < is->rank && a < says->rank; a++) {
             sm_sv text = r->type.v[i].dim[a], rest;
             int k = sm_dim_as_symbol(p->g, is->dims[a]);
             while (text.n > 0 && text.p[text.n - 1] == ' ')

@@ -53,9 +53,9 @@ typedef struct sm_func_attrs {
     struct {
         sm_flex_input *v;
         size_t n, cap;
-    } flex;          /* heap */
-    sm_sv shapes;    /* our own list of shape sets; empty: none */
-    const char *at;  /* where that is */
+    } flex;         /* heap */
+    sm_sv shapes;   /* our own list of shape sets; empty: none */
+    const char *at; /* where that is */
 } sm_func_attrs;
 /* "[a = .., b = ..]" or "[[..]]" of a program (a NULL) or function; nothing when the current token is no '['. */
 sm_status sm_parse_attributes(sm_parser *p, sm_func_attrs *a);

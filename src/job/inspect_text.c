@@ -251,8 +251,11 @@ static void print_value(const struct ins_value *v, sm_str *out) {
     sm_str_adds(out, "]");
     for (int i = 0; i < v->n_shapes; i++)
         for (int a = 0; a < v->rank; a++)
-            sm_str_addf(out, "%s%" PRId64 "%s", a ? ", " : i ? ", [" : " one of [", v->shapes[i * v->rank + a],
-                        a + 1 == v->rank ? "]" : "");
+            sm_str_addf(out, "%s%" PRId64 "%s",
+                        a   ? ", "
+                        : i ? ", ["
+                            : " one of [",
+                        v->shapes[i * v->rank + a], a + 1 == v->rank ? "]" : "");
     sm_str_adds(out, "\n");
 }
 

@@ -21,8 +21,10 @@ LIMITS = {  # max |difference| / max |recorded|
     "multifunction": 2e-3,
     "targets": 2e-3,
     "compressed": 2e-3,
+    "compressed_twice": 2e-3,
     "encoder_bc1s": 2e-3,
     "control_flow": 2e-3,
+    "cnn": 2e-3,
     "classifier": 2e-3,
     "pipeline": 2e-3,
 }
@@ -83,3 +85,253 @@ def test_compiled(name, pkg, dialect, shapes):
     calls = CALLS[name, pkg]
     path = mlmodelc.convert(os.path.join(ANYONE, name, pkg), scratch("compiled", f"{name}.{pkg}.{dialect}.mlmodelc"), dialect, shapes)
     compare(f"{name}/{pkg}", calls, run_calls(path, calls, f"{name}.{pkg}.{dialect}"))
+
+
+# ------------------------------------------------------------------ written again
+CHECKED = ["tiny_embeddings.mlpackage", "tiny_FFN_PF_lut4_chunk_01of02.mlpackage", "lut4_vector2.mlpackage", "lut6_ios16.mlpackage",
+           "block_iOS15.mlpackage"]  # each takes a second
+
+
+@pytest.mark.parametrize("name, pkg", [c for c in CALLS if c[1].endswith(".mlpackage") and not c[1].startswith("sparse")])
+def test_rewritten(name, pkg):
+    """Read and written by smelt: the calls give the same, coremltools takes it; a pipeline has become one program."""
+    path, out = os.path.join(ANYONE, name, pkg), scratch("rewritten", name, pkg)
+    tool = os.path.join(os.path.dirname(SMELT), "tests", "tools", "rewrite_pkg")
+    r = subprocess.run([tool, path, out], capture_output=True, text=True, timeout=60)
+    assert r.returncode == 0, r.stderr
+    if pkg in CHECKED:
+        r = subprocess.run([sys.executable, os.path.join(TOOLS, "check_pkg.py"), out], capture_output=True, text=True, timeout=60)
+        assert r.returncode == 0, r.stdout
+    compare(f"{name}/{pkg}", CALLS[name, pkg], run_calls(out, CALLS[name, pkg], f"rewritten.{name}.{pkg}"))
+
+
+# ------------------------------------------------------------------ interfaces
+def failing_predict(path, rc, **inputs):
+    npz = scratch("anyone", "one.npz")
+    np.savez(npz, **inputs)
+    out = scratch("anyone", "none")
+    r = smelt("predict", path, "--in", npz, "--out", out, rc=rc)
+    assert not os.path.exists(out)
+    return r.stderr
+
+
+def test_enumerated_shapes():
+    pkg = os.path.join(ANYONE, "encoder_bc1s", "model.mlpackage")
+    ids, mask = smelt_json("inspect", pkg)["functions"][0]["inputs"]
+    assert ids["shapes"] == mask["shapes"] == [[1, 8], [1, 16], [1, 32]]
+    assert "one of [1, 8], [1, 16], [1, 32]" in smelt("inspect", pkg).stdout
+    for n, m in ((12, 12), (8, 16), (64, 64), (1, 1)):  # between, not together, outside
+        text = failing_predict(pkg, 3, input_ids=np.zeros((1, n), np.int32), attention_mask=np.ones((1, m), np.int32))
+        assert "[1, 8] with [1, 8] or [1, 16] with [1, 16] or [1, 32] with [1, 32]" in text and f"found [1, {n}] with [1, {m}]" in text
+
+
+def test_pipeline_is_one_function():
+    j = smelt_json("inspect", os.path.join(ANYONE, "pipeline", "model.mlpackage"))
+    f, = j["functions"]
+    assert j["pipeline_parts"] == 2 and [i["name"] for i in f["inputs"]] == ["x"] and [o["name"] for o in f["outputs"]] == ["y"]
+    assert f["ops"] == {"linear": 4, "gelu": 2}
+
+
+def test_classifier_names_its_labels():
+    pkg = os.path.join(ANYONE, "classifier", "model.mlpackage")
+    assert smelt_json("inspect", pkg)["classes"] == ["cat", "dog", "a bird"]
+    assert "a classifier of 3 labels: cat, dog, a bird" in smelt("inspect", pkg).stdout
+
+
+def test_functions_share_weights():
+    j = smelt_json("inspect", os.path.join(ANYONE, "multifunction", "model.mlpackage"))
+    assert {f["name"] for f in j["functions"]} == {"plain", "adapted"} and j["default_function"] == "plain"
+
+
+# ------------------------------------------------------------------ compiled models
+def test_compiled_is_the_package():
+    """Interface, weights and program of a compiled model are those of the package that it was made of."""
+    pkg = os.path.join(ANYONE, "conv_parts", "tiny_FFN_PF_lut4_chunk_01of02.mlpackage")
+    path = mlmodelc.convert(pkg, scratch("compiled", "same.mlmodelc"))
+    a, b = (smelt_json("inspect", p, "--weights") for p in (pkg, path))
+    assert b["format"] == "mlmodelc" and a["format"] == "mlpackage"
+    for k in ("functions", "default_function", "specification", "metadata", "encodings", "parameters"):
+        assert a[k] == b[k], k
+    assert [(w["shape"], w["encoding"]) for w in a["weights"]] == [(w["shape"], w["encoding"]) for w in b["weights"]]
+
+
+def test_compiled_runs_as_a_model():
+    """What the package is recognised as, its compiled form is as well."""
+    pkg = os.path.join(ANYONE, "llama_stateful_gqa_int4", "model.mlpackage")
+    path = mlmodelc.convert(pkg, scratch("compiled", "llama.mlmodelc"), "1.0")
+    a, b = (smelt_json("inspect", p) for p in (pkg, path))
+    assert a.get("not_runnable") == b.get("not_runnable") and a.get("layers") == b.get("layers")
+    if "not_runnable" not in a:
+        ids = "3,17,5,60,8,21,90"
+        one, two = (smelt_json("eval", p, "--ids", ids)["tokens"] for p in (pkg, path))
+        assert one == two
+
+
+@pytest.mark.parametrize("damage, rc, words", [
+    (lambda t: t[:len(t) // 2], 3, "model.mil:"),
+    (lambda t: t.replace("linear(", "linaer(", 1), 3, "linaer"),
+    (lambda t: t.replace("x = input_cast_fp16", "x = nobody", 1), 3, "nobody"),
+    (lambda t: t.replace("offset = uint64(64)", "offset = uint64(65)"), 3, "weight.bin"),
+    (lambda t: t.replace("@model_path/weights/weight.bin", "@model_path/../weight.bin"), 3, "inside the package"),
+    (lambda t: t.replace("program(1.3)", "program(2.0)"), 3, "version 1.0 or 1.3"),
+    (lambda t: "", 3, "model.mil"),
+])
+def test_compiled_damage(damage, rc, words):
+    path = mlmodelc.convert(os.path.join(ANYONE, "multifunction", "model.mlpackage"), scratch("compiled", "bad.mlmodelc"))
+    mil = os.path.join(path, "model.mil")
+    with open(mil) as f:
+        text = f.read()
+    with open(mil, "w") as f:
+        f.write(damage(text))
+    r = smelt("inspect", path, rc=rc)
+    assert words in r.stderr, r.stderr
+
+
+def test_compiled_metadata_damage():
+    path = mlmodelc.convert(os.path.join(ANYONE, "encoder_bc1s", "model.mlpackage"), scratch("compiled", "meta.mlmodelc"), shapes="json")
+    meta = os.path.join(path, "metadata.json")
+    with open(meta) as f:
+        good = f.read()
+    for text, words in ((good[:40], "metadata.json"), ("[3]", "an object"), (good.replace("[1, 16]", "[1]"), "flexible shapes")):
+        with open(meta, "w") as f:
+            f.write(text)
+        assert words in smelt("inspect", path, rc=3).stderr
+    os.remove(meta)  # then the program's own interface is all there is
+    j = smelt_json("inspect", path)
+    assert [i["name"] for i in j["functions"][0]["inputs"]] == ["input_ids", "attention_mask"]
+
+
+# ------------------------------------------------------------------ what is refused
+def test_models_of_other_kinds():
+    def made(name, data):
+        path = scratch("other", name)
+        with open(path, "wb") as f:
+            f.write(data)
+        return path
+
+    files = [("a.onnx", b"\x08\x07\x12\x07pytorch", "ONNX"), ("a.pb", b"\n\x10", "TensorFlow"), ("a.tflite", b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
+             ("a.pt", b"PK\x03\x04", "PyTorch"), ("a.pth", b"\x80\x02", "PyTorch"), ("pytorch_model.bin", b"PK\x03\x04aaaa", "PyTorch"),
+             ("old.bin", b"\x80\x02\x8a\x0a", "PyTorch"), ("m.h5", b"\x89HDF\r\n\x1a\n", "HDF5"), ("saved/saved_model.pb", b"x", "TensorFlow"),
+             ("hf/pytorch_model.bin", b"PK\x03\x04", "PyTorch"), ("net.mlmodelc/coremldata.bin", b"\0" * 8, "compiled"),
+             ("net.mlmodelc/model.espresso.net", b"{}", "compiled")]
+    for name, data, words in files:
+        path = made(name, data)
+        path = os.path.dirname(path) if "/" in name else path
+        for command in (["inspect", path], ["run", path, "-p", "x"], ["predict", path, "--in", "x.npz", "--out", scratch("other", "out")],
+                        ["convert", path, scratch("other", "o.mlpackage")]):
+            r = smelt(*command, rc=4)
+            assert words in r.stderr and r.stderr.count("\n") == 2, (name, command, r.stderr)  # what it is; what to do
+
+
+def test_legacy_network():
+    r = smelt("predict", os.path.join(ANYONE, "legacy", "network.mlmodel"), "--in", "x.npz", "--out", scratch("other", "out"), rc=4)
+    assert "neural network" in r.stderr and 'convert_to="mlprogram"' in r.stderr
+
+
+# ------------------------------------------------------------------ hostile programs
+def damaged_program(change):
+    spec = mlmodelc.Model_pb2.Model()
+    with open(os.path.join(ANYONE, "pipeline", "program.mlmodel"), "rb") as f:
+        spec.ParseFromString(f.read())
+    f = spec.mlProgram.functions["main"]
+    change(spec, f, f.block_specializations[f.opset])
+    path = scratch("hostile", "model.mlmodel")
+    with open(path, "wb") as f:
+        f.write(spec.SerializeToString())
+    return path
+
+
+def linear_of(block):
+    return next(o for o in block.operations if o.type == "linear")
+
+
+def undefined(spec, f, b):
+    linear_of(b).inputs["x"].arguments[0].name = "nobody"
+
+
+def cycle(spec, f, b):
+    o = linear_of(b)
+    o.inputs["x"].arguments[0].name = o.outputs[0].name
+
+
+def wrong_type(spec, f, b):
+    o = linear_of(b)
+    o.inputs["weight"].arguments[0].name, o.inputs["bias"].arguments[0].name = (
+        o.inputs["bias"].arguments[0].name, o.inputs["weight"].arguments[0].name)
+
+
+def unknown_op(spec, f, b):
+    linear_of(b).type = "frobnicate"
+
+
+def twice(spec, f, b):
+    b.operations.append(linear_of(b))
+
+
+def lists(spec, f, b):
+    o = linear_of(b)
+    o.inputs["x"].arguments.add().name = "x"
+
+
+def deep_blocks(spec, f, b):
+    o = linear_of(b)
+    for _ in range(40):
+        inner = o.blocks.add().operations.add()
+        inner.type = "cond"
+        inner.outputs.add().name = "y"
+        o = inner
+
+
+def huge_constant(spec, f, b):
+    o = next(o for o in b.operations if o.type == "const" and o.attributes["val"].type.tensorType.rank > 0)
+    v = o.attributes["val"]
+    for d in v.type.tensorType.dimensions:
+        d.constant.size = 1 << 35
+
+
+def missing(spec, f, b):
+    del linear_of(b).inputs["weight"]
+
+
+@pytest.mark.parametrize("change, words", [
+    (undefined, ['"nobody"', '"linear"']), (cycle, ["before it is defined", '"linear"']), (wrong_type, ['"linear"']),
+    (unknown_op, ['"frobnicate"']), (twice, ["defined twice", '"linear"']), (lists, ["wanted one value", '"linear"']),
+    (deep_blocks, ["nested", "model.mlmodel"]), (huge_constant, ['"const"']), (missing, ["'weight' is missing", '"linear"'])])
+def test_hostile(change, words):
+    r = smelt("inspect", damaged_program(change), rc=(3, 4), timeout=20)
+    for w in words:
+        assert w in r.stderr, (w, r.stderr)
+
+
+def test_hostile_pipelines():
+    spec = mlmodelc.Model_pb2.Model()
+    with open(os.path.join(ANYONE, "pipeline", "pipeline.mlmodel"), "rb") as f:
+        clean = f.read()
+
+    def broken(change):
+        spec.ParseFromString(clean)
+        change(spec)
+        path = scratch("hostile", "pipeline.mlmodel")
+        with open(path, "wb") as f:
+            f.write(spec.SerializeToString())
+        return smelt("inspect", path, rc=3).stderr
+
+    def rank(s):
+        s.pipeline.models[1].mlProgram.functions["main"].inputs[0].type.tensorType.dimensions[1].constant.size = 7
+
+    def swapped(s):
+        first = mlmodelc.Model_pb2.Model()
+        first.CopyFrom(s.pipeline.models[0])
+        s.pipeline.models[0].CopyFrom(s.pipeline.models[1])
+        s.pipeline.models[1].CopyFrom(first)
+
+    def output(s):
+        s.description.output[0].name = "nobody"
+
+    def empty(s):
+        del s.pipeline.models[:]
+
+    assert "part 1 of the pipeline" in broken(rank)
+    assert "'middle' of a part: no earlier part gives it" in broken(swapped)
+    assert "'nobody' is given by no part" in broken(output)
+    assert "without parts" in broken(empty)

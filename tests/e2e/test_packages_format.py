@@ -117,7 +117,7 @@ def test_report_names_each_tensor_once(fixture, tmp_path):
     assert all(x.split()[1] == "same" and x.split()[3] == "0" for x in lines[:-1])
 
 
-def test_enumerated_shapes_become_bounds(tmp_path):
+def test_enumerated_shapes_are_kept(tmp_path):
     src = next(f for f in FIXTURES if name_of(f) == "llama_kvio_ios17_lut")
     pkg = tmp_path / "a.mlpackage"
     shutil.copytree(src, pkg)
@@ -130,9 +130,13 @@ def test_enumerated_shapes_become_bounds(tmp_path):
             a.enumeratedShapes.shapes.add().shape[:] = [1, n]
         a.shape[:] = [1, 4]
     model.write_bytes(spec.SerializeToString())
-    assert "input_ids_1:4..16" in rewrite(pkg, "names")
+    assert "input_ids_1 position_ids_1: 4 4, 16 16, 8 8" in rewrite(pkg, "names")
     rewrite(pkg, tmp_path / "b.mlpackage")
     check(tmp_path / "b.mlpackage")
+    again = ct.utils.load_spec(str(tmp_path / "b.mlpackage")).description.input
+    for i in again[:2]:
+        a = i.type.multiArrayType
+        assert [list(s.shape) for s in a.enumeratedShapes.shapes] == [[1, 4], [1, 16], [1, 8]] and list(a.shape) == [1, 4]
 
 
 # ---- forms made by coremltools' builder

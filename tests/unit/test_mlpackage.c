@@ -256,11 +256,8 @@ static void test_other_kinds(void **state) {
         unsigned version, field;
         const char *part;
     } kinds[] = {
-        {4, 500, "kind neural network (field 500)"},
-        {5, 302, "tree ensemble"},
-        {9, 999, "unknown (field 999)"},
-        {0, 502, "specification version"},
-        {11, 502, "found 11"},
+        {4, 500, "kind neural network (field 500)"}, {5, 302, "tree ensemble"}, {9, 999, "unknown (field 999)"},
+        {0, 502, "specification version"},           {11, 502, "found 11"},
     };
     (void)state;
     for (size_t i = 0; i < SM_ARRAY_LEN(kinds); i++) {
@@ -695,16 +692,11 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fixture),
-        cmocka_unit_test(test_there_and_back),
-        cmocka_unit_test(test_bad_programs),
-        cmocka_unit_test(test_other_kinds),
-        cmocka_unit_test(test_nested_pipelines),
-        cmocka_unit_test(test_wire),
-        cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_manifests),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_items_and_functions_refused),
+        cmocka_unit_test(test_fixture),          cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_bad_programs),     cmocka_unit_test(test_other_kinds),
+        cmocka_unit_test(test_nested_pipelines), cmocka_unit_test(test_wire),
+        cmocka_unit_test(test_damage),           cmocka_unit_test(test_manifests),
+        cmocka_unit_test(test_refusals),         cmocka_unit_test(test_items_and_functions_refused),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
