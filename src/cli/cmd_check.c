@@ -395,7 +395,7 @@ const command cmd_check = {
     .size = sizeof(check_args),
     .min_pos = 2,
     .max_pos = 2,
-    .pos = ".gguf .mlpackage .mlmodelc .mlmodel",
+    .pos = ".gguf .mlpackage",
     .init = init,
     .run = run,
 };

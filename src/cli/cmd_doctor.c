@@ -44,6 +44,6 @@ const command cmd_doctor = {
     .n_opts = SM_ARRAY_LEN(doctor_opts),
     .size = sizeof(doctor_args),
     .max_pos = 1,
-    .pos = ".gguf .mlpackage .mlmodelc .mlmodel",
+    .pos = ".gguf .mlpackage",
     .run = run,
 };

@@ -268,7 +268,7 @@ const command cmd_eval = {
     .size = sizeof(eval_args),
     .min_pos = 1,
     .max_pos = 1,
-    .pos = ".gguf .mlpackage .mlmodelc .mlmodel",
+    .pos = ".gguf .mlpackage",
     .init = init,
     .run = run,
 };

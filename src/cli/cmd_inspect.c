@@ -64,7 +64,7 @@ const command cmd_inspect = {
     .size = sizeof(inspect_args),
     .min_pos = 1,
     .max_pos = 1,
-    .pos = ".gguf .mlpackage .mlmodelc .mlmodel",
+    .pos = ".gguf .mlpackage",
     .run = run_inspect,
 };
 

@@ -88,6 +88,6 @@ const command cmd_predict = {
     .size = sizeof(predict_args),
     .min_pos = 1,
     .max_pos = 1,
-    .pos = ".mlpackage .mlmodelc .mlmodel",
+    .pos = ".mlpackage",
     .run = run,
 };

@@ -288,7 +288,7 @@ const command cmd_run = {
     .size = sizeof(run_args),
     .min_pos = 1,
     .max_pos = 1,
-    .pos = ".gguf .mlpackage .mlmodelc .mlmodel",
+    .pos = ".gguf .mlpackage",
     .init = init,
     .run = run,
 };

@@ -144,7 +144,7 @@ const command cmd_tokenize = {
     .size = sizeof(text_args),
     .min_pos = 1,
     .max_pos = 1,
-    .pos = ".gguf .mlpackage .mlmodelc .mlmodel",
+    .pos = ".gguf .mlpackage",
     .init = init,
     .run = run_tokenize,
 };
@@ -159,7 +159,7 @@ const command cmd_detokenize = {
     .size = sizeof(text_args),
     .min_pos = 2,
     .max_pos = -1,
-    .pos = ".gguf .mlpackage .mlmodelc .mlmodel",
+    .pos = ".gguf .mlpackage",
     .init = init,
     .run = run_detokenize,
 };

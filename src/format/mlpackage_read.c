@@ -213,7 +213,7 @@ sm_status sm_mlpackage_read(const char *path, sm_package **out, sm_err *err) {
     bool folder = sm_path_is_dir(path);
     SM_TRY(sm_foreign_refuse(path, err));
     if (!folder && !sm_mlpackage_sniff(path))
-        return SM_FAIL(err, SM_BADINPUT, "'%s' is not a folder, wanted a Core ML package, or a .mlmodel file", path);
+        return SM_FAIL(err, SM_BADINPUT, "'%s' is not a folder, wanted a Core ML package", path);
     SM_TRY(package_new(path, &pkg, &own, err));
     sm_status st = folder ? read_folder(pkg, own, err) : read_file(pkg, own, path, err);
     if (st != SM_OK)
