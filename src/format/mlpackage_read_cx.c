@@ -26,8 +26,10 @@ static sm_status operand(sm_pkg_reader *r, const char *key, const sm_pkg_operand
         if (strcmp(args[i].key, key) != 0)
             continue;
         if (args[i].inlined == NULL) {
-            if (args[i].named->cst != NULL && args[i].named->cst->strs == NULL)
+            if (args[i].named->cst != NULL && args[i].named->cst->strs == NULL) {
                 *out = args[i].named->cst->src;
+                sm_tensor_unfold(out, NULL);
+            }
             return SM_OK;
         }
         sm_status st = sm_pkg_read_value(r, args[i].inlined, &v, err);

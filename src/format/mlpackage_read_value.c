@@ -269,7 +269,9 @@ static bool same_bytes(sm_bytes a, sm_bytes b) {
 }
 
 static bool same_content(const sm_const *c, const sm_pkg_value *v) {
-    const sm_tensor *a = &c->src, *b = &v->t;
+    sm_tensor whole = c->src;
+    const sm_tensor *a = &whole, *b = &v->t;
+    sm_tensor_unfold(&whole, NULL);
     if (v->t.dtype == SM_STRING || c->strs != NULL || a->dtype != b->dtype || a->rank != b->rank ||
         !sm_enc_eq(&a->enc, &b->enc, a->rank))
         return false;

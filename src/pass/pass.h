@@ -119,7 +119,7 @@ typedef struct sm_profile {
     int top_k;                  /* SM_HEAD_TOPK */
     sm_quant quant;
     int quant_block;         /* of a re-quantization; 0: 32, negative: whole rows */
-    int64_t quant_group;       /* output channels that share a palette; 0: all of a tensor, or SM_GROUP_USUAL */
+    int64_t quant_group;     /* output channels that share a palette; 0: all of a tensor, or SM_GROUP_USUAL */
     const char *const *wide; /* names (fnmatch patterns) of tensors and values whose ops are computed in fp32 */
     int n_wide;
 } sm_profile;

@@ -143,7 +143,7 @@ class Printer:
     def program(self, model, shapes_in_text):
         key, value = ("tensor<string, []>", "tensor<string, []>") if self.old else ("string", "string")
         text = f"program({'1.0' if self.old else '1.3'})\n[buildInfo = dict<{key}, {value}>({{{{\"made-by\", \"a test\"}}}})]\n{{\n"
-        for name, f in model.mlProgram.functions.items():
+        for name, f in sorted(model.mlProgram.functions.items()):
             text += self.function(name, f, model.specificationVersion, self.flexible(features_of(model, name)) if shapes_in_text else "")
         return text + "}\n"
 
