@@ -272,7 +272,7 @@ def product_cases():
             y = np.swapaxes(y, -1, -2) if ty else y
             return np.matmul(x, y)
         yield C("matmul", call("matmul", transpose_x=bool(tx), transpose_y=bool(ty)), as_f32(want), tol=4e-6, infers=False,
-                note=f"{tx}{ty}", x=f32(*a), y=f32(*b))
+                trip=a != (4,) or len(b) < 3, note=f"{tx}{ty}", x=f32(*a), y=f32(*b))  # coremltools drops the wrong axis
     yield C("matmul", call("matmul"), lambda x, y: (x @ y).astype(np.int32), infers=False, x=ints(3, 4), y=ints(4, 2))
     yield C("matmul", call("matmul"), opset=7, tol=4e-3, x=f16(3, 4), y=f16(4, 2))
     for eq, a, b in [("abcd,adce->abce", (2, 3, 4, 5), (2, 5, 4, 3)), ("nchw,nwhu->nchu", (1, 3, 4, 5), (2, 5, 1, 3)),

@@ -52,6 +52,7 @@ class Case:
     note: str = ""
     const: bool = True  # build with constant arrays
     live: bool = True  # build with arrays as inputs
+    trip: bool = True  # does coremltools load what it wrote, or what we write, of it?
     infers: bool = True  # compare with coremltools' own value where it has one
     fixed: dict = field(default_factory=dict)  # arrays that are constants in both forms
     arrays: dict = field(default_factory=dict)
@@ -136,12 +137,13 @@ def build_form(form, placeholders, outs):
     results = as_list(case.build(mb, **args))
     form.vals = [r.val for r in results]
     for r in results:
-        outs.append(r)
+        outs.append(getattr(r, "var", r))
         form.outputs.append(r.name)
 
 
-def build_program(forms, opset):
-    """Program of one function with all forms; forms that coremltools refuses get a problem."""
+def build_program(forms, opset, edge=False):
+    """Program of one function with all forms; forms that coremltools refuses get a problem.  edge: outputs are only what
+    Core ML lets out of a package."""
     specs = {}
     for f in forms:
         if f.live:
@@ -160,6 +162,8 @@ def build_program(forms, opset):
                 del outs[n:]
                 f.problem = f"{type(e).__name__}: {e}"
                 f.outputs = []
+        if edge:
+            outs = [o for o in outs if o.rank > 0 and o.dtype in (types.fp32, types.int32)]
         if not outs:
             outs = [mb.identity(x=mb.const(val=np.zeros(1, np.float32)), name="nothing")]
         func.set_outputs(outs)
@@ -266,6 +270,74 @@ def run_cases(cases, batch=400):
     return failed, count
 
 
+# ------------------------------------------------------------------ our writer
+def plain(form):
+    """Does Core ML have all its inputs and outputs at a package's edge, and can coremltools load such a file of its own?"""
+    if not form.case.trip or form.case.op == "select" or form.case.op.startswith("reduce_") and not form.live:
+        return False  # select: its declared type leaves cond out; reduce_: keep_dims of constants fails in NumPy 2
+    return all(v.dtype in (np.float32, np.int32) and v.ndim > 0 for v in form.case.arrays.values()) or not form.live
+
+
+def rewritten(pkg, out):
+    """The package through our reader and writer (tests/tools/rewrite_pkg.c); '' or what was said."""
+    tool = os.path.join(os.path.dirname(SMELT), "tests", "tools", "rewrite_pkg")
+    r = subprocess.run([tool, str(pkg), str(out)], capture_output=True, text=True)
+    return "" if r.returncode == 0 else r.stderr.strip()[-600:]
+
+
+def load_again(pkg):
+    """coremltools' own reader of programs, which runs its type inference over every op."""
+    spec = ct.proto.Model_pb2.Model()
+    spec.ParseFromString((Path(pkg) / "Data/com.apple.CoreML/model.mlmodel").read_bytes())
+    from coremltools.converters.mil.frontend.milproto.load import load
+    load(spec, specification_version=spec.specificationVersion,
+         file_weights_dir=str(Path(pkg) / "Data/com.apple.CoreML/weights"))
+
+
+def round_trip(cases, batch=400):
+    """Packages of cases read and written by us: coremltools loads them, and their outputs are the same bytes.
+    [(what, what is wrong)], number of forms."""
+    failed, n = [], 0
+    for opset, group in itertools.groupby(sorted(cases, key=lambda c: c.opset), key=lambda c: c.opset):
+        group = list(group)
+        for at in range(0, len(group), batch):
+            forms = [Form(c, live, f"{'rk'[not live]}{i}") for i, c in enumerate(group[at:at + batch])
+                     for live in (False, True) if (c.live and c.arrays if live else c.const)]
+            forms = [f for f in forms if plain(f)]
+            failed += trip(forms, opset)
+            n += len(forms)
+    return failed, n
+
+
+def trip(forms, opset):
+    if not forms:
+        return []
+    for f in forms:
+        f.inputs, f.outputs, f.vals, f.problem = {}, [], None, ""
+    with tempfile.TemporaryDirectory() as d:
+        try:
+            prog, inputs = build_program(forms, opset, edge=True)
+            pkg = write_package(prog, opset, d)
+            for f in forms:
+                if f.live:
+                    inputs.update({f"{f.tag}_{k}": v for k, v in f.case.arrays.items()})
+            err = rewritten(pkg, Path(d) / "y.mlpackage")
+            if not err:
+                load_again(Path(d) / "y.mlpackage")
+                first, err = predict(pkg, inputs)
+                second, err = predict(Path(d) / "y.mlpackage", inputs) if not err else (None, err)
+                if not err and any(not np.array_equal(first[k], second[k], equal_nan=first[k].dtype.kind == "f") for k in first):
+                    err = "other outputs than before"
+        except Exception as e:  # noqa: BLE001
+            err = f"{type(e).__name__}: {e}"
+    if not err:
+        return []
+    if len(forms) == 1:
+        return [(forms[0].case.name, err)]
+    half = len(forms) // 2
+    return trip(forms[:half], opset) + trip(forms[half:], opset)
+
+
 # ------------------------------------------------------------------ what there is
 def registered():
     """{op name: set of specification versions} as coremltools registers MIL's core ops."""
@@ -280,3 +352,17 @@ def ops_def(root=Path(__file__).resolve().parents[2]):
     import re
     text = (root / "src/graph/ops.def").read_text()
     return {m[1]: int(m[2]) for m in re.finditer(r'^OP\(\w+,\s*"([^"]+)",\s*(\d+)', text, re.M)}
+
+
+def slots_of(root=Path(__file__).resolve().parents[2]):
+    """{op: {version: ({slot of ops.def: since} or None, names that coremltools has)}}."""
+    import re
+    text = re.sub(r'"\s*\n?\s*"', "", (root / "src/graph/ops.def").read_text())
+    rows = {}
+    for m in re.finditer(r'^OP\(\w+,\s*"([^"]+)",\s*(\d+),\s*"([^"]*)"', text, re.M):
+        rows[m[1]] = {s.split(":")[0]: int(s.split("@")[1]) if "@" in s else int(m[2]) for s in m[3].split(", ")}
+    found = {}
+    for name, versions in SSAOpRegistry.core_ops.items():
+        found[name] = {v.value: (rows.get(name), {k for k in c.input_spec.input_types if not k.startswith("_")})
+                       for v, c in versions.items() if v.value >= 6}
+    return found

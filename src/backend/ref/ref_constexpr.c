@@ -60,6 +60,13 @@ sm_status ref_cx_blockwise(ref_call *c) {
     return SM_OK;
 }
 
+static void looked_up(ref_val *y, int64_t i, const ref_val *lut, int64_t at) {
+    if (ref_is_float(y))
+        y->f[i] = lut->f[at];
+    else
+        y->i[i] = lut->i[at];
+}
+
 /* iOS16: flat table, indices packed into bytes, shape given. */
 static sm_status lut_flat(ref_call *c, const ref_val *indices, const ref_val *lut) {
     int64_t dims[SM_MAX_RANK];
@@ -77,9 +84,10 @@ static sm_status lut_flat(ref_call *c, const ref_val *indices, const ref_val *lu
         int64_t bit = i * bits, code = 0;
         for (int k = 0; k < bits; k++)
             code |= (indices->i[(bit + k) / 8] >> ((bit + k) % 8) & 1) << k;
-        y->f[i] = (float)ref_elem(lut, code);
+        looked_up(y, i, lut, code);
     }
-    round_declared(y);
+    if (ref_is_float(y))
+        round_declared(y);
     return SM_OK;
 }
 
@@ -104,15 +112,16 @@ static sm_status lut_blocks(ref_call *c, const ref_val *indices, const ref_val *
             return SM_FAIL(c->err, SM_BADINPUT, "index %" PRId64 " outside a table of %" PRId64, code, entries);
         int64_t from = block_of(indices, i, stride, extent) + code * vec, to = i / inner * vec * inner + i % inner;
         for (int64_t k = 0; k < vec; k++)
-            y->f[to + k * inner] = (float)ref_elem(lut, from + k);
+            looked_up(y, to + k * inner, lut, from + k);
     }
-    round_declared(y);
+    if (ref_is_float(y))
+        round_declared(y);
     return SM_OK;
 }
 
 sm_status ref_cx_lut(ref_call *c) {
     const ref_val *indices = ref_in(c, "indices"), *lut = ref_in(c, "lut");
-    if (sm_dtype_kind(declared(c)) != 'f' || (ref_in(c, "shape") != NULL && ref_is_float(indices)))
+    if ((sm_dtype_kind(declared(c)) == 'f') != ref_is_float(lut) || (ref_in(c, "shape") != NULL && ref_is_float(indices)))
         return SM_FAIL(c->err, SM_UNSUPPORTED, "a table of %s", sm_dtype_name(lut->dtype));
     return ref_in(c, "shape") != NULL ? lut_flat(c, indices, lut) : lut_blocks(c, indices, lut);
 }
@@ -256,10 +265,7 @@ sm_status ref_cx_lut_sparse(ref_call *c) {
             break;
         }
         int64_t from = block_of(mask, i, stride, extent) + code * vec + k;
-        if (ref_is_float(y))
-            y->f[used++] = lut->f[from];
-        else
-            y->i[used++] = lut->i[from];
+        looked_up(y, used++, lut, from);
     }
     sm_free(place);
     if (st == SM_OK && ref_is_float(y))
