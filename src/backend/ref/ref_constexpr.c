@@ -121,7 +121,8 @@ static sm_status lut_blocks(ref_call *c, const ref_val *indices, const ref_val *
 
 sm_status ref_cx_lut(ref_call *c) {
     const ref_val *indices = ref_in(c, "indices"), *lut = ref_in(c, "lut");
-    if ((sm_dtype_kind(declared(c)) == 'f') != ref_is_float(lut) || (ref_in(c, "shape") != NULL && ref_is_float(indices)))
+    if ((sm_dtype_kind(declared(c)) == 'f') != ref_is_float(lut) ||
+        (ref_in(c, "shape") != NULL && ref_is_float(indices)))
         return SM_FAIL(c->err, SM_UNSUPPORTED, "a table of %s", sm_dtype_name(lut->dtype));
     return ref_in(c, "shape") != NULL ? lut_flat(c, indices, lut) : lut_blocks(c, indices, lut);
 }
