@@ -643,9 +643,11 @@ def nms_cases():
     return cases
 
 
+@pytest.mark.parametrize("backend", ["ref", "cpu"])
 @pytest.mark.parametrize("family", [window_cases, norm_cases, resize_cases, sample_cases, move_cases, nms_cases],
                          ids=lambda f: f.__name__.replace("_cases", ""))
-def test_ops(family):
+def test_ops(family, backend, monkeypatch):
+    monkeypatch.setattr(mil_harness, "BACKEND", backend)
     failed, figures = run_cases(family())
     print(figures)
     assert not failed, "\n".join(f"{n}: {t}" for n, t in failed[:20]) + f"\n{len(failed)} in all"

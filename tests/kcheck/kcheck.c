@@ -222,6 +222,7 @@ int main(int argc, char **argv) {
         kc_gemm(&k);
         kc_rowops(&k);
         kc_attn(&k);
+        kc_loops(&k, isa);
     }
     if (k.bench) {
         printf(k.json ? "\n]\n" : "");

@@ -63,6 +63,8 @@ void kc_bench_line(kc *k, const char *name, const char *isa, double ns, double b
 void kc_gemm(kc *k);
 void kc_rowops(kc *k);
 void kc_attn(kc *k);
+/* Loops of programs as written, whose table is another. */
+void kc_loops(kc *k, sm_isa isa);
 /* Packing against the decoders, plain C only. */
 void kc_pack(kc *k);
 

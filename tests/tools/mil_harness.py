@@ -37,6 +37,7 @@ from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry  # noqa: E
 
 TARGET = {6: ct.target.iOS15, 7: ct.target.iOS16, 8: ct.target.iOS17, 9: ct.target.iOS18, 10: ct.target.iOS26}
 SMELT = os.environ.get("SMELT", "build/smelt")
+BACKEND = "ref"
 MIL_TYPE = {"float32": types.fp32, "float16": types.fp16, "int32": types.int32, "bool": types.bool, "int8": types.int8,
             "uint8": types.uint8, "int16": types.int16, "uint16": types.uint16}
 TOL = 2e-6  # of float results: |got - want| <= TOL * (|want| + scale of the result)
@@ -98,7 +99,7 @@ def predict(pkg, inputs, *more):
     with tempfile.TemporaryDirectory() as d:
         np.savez(os.path.join(d, "in.npz"), **inputs)
         out = os.path.join(d, "out")
-        r = subprocess.run([SMELT, "predict", str(pkg), "--backend", "ref", "-q", "--in", os.path.join(d, "in.npz"),
+        r = subprocess.run([SMELT, "predict", str(pkg), "--backend", BACKEND, "-q", "--in", os.path.join(d, "in.npz"),
                             "--out", out, *more], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
         if r.returncode != 0:
             return None, f"exit {r.returncode}: {r.stderr.strip()[-600:]}"

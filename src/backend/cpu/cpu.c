@@ -93,6 +93,7 @@ static void cpu_free(sm_exe **exe) {
     sm_exe *e = exe ? *exe : NULL;
     if (!e)
         return;
+    sm_written_free(&e->written);
     sm_pool_free(&e->pool);
     cpu_free_weights(e);
     for (int i = 0; i < e->n_kv; i++)
@@ -136,15 +137,14 @@ static void count_weights(const sm_exe *e, sm_exe_info *out) {
 
 static sm_status cpu_compile(const sm_func *f, const sm_limits *lim, sm_exe **out, sm_err *err) {
     *out = NULL;
-    if (!sm_func_is_rows(f))
-        return SM_FAIL(err, SM_UNSUPPORTED, "backend cpu runs row-form functions only: '%s' is as written", f->name);
     SM_TRY(sm_call_check_func(f, lim, err));
     sm_exe *e = sm_alloc(sizeof *e);
     if (!e)
         return SM_NOMEM(err);
     e->f = f;
-    e->lim = *lim;
-    sm_status st = compile_steps(e, err);
+    if (lim)
+        e->lim = *lim;
+    sm_status st = sm_func_is_rows(f) ? compile_steps(e, err) : sm_written_new(f, lim, &e->written, err);
     if (st != SM_OK)
         cpu_free(&e);
     *out = e;
@@ -203,11 +203,16 @@ static sm_status cpu_run_taps(sm_exe *e, const sm_batch *b, float *logits, float
 }
 
 static sm_status cpu_run(sm_exe *e, const sm_arrays *in, sm_states *st, sm_arrays *out, sm_err *err) {
-    (void)e, (void)in, (void)st, (void)out;
-    return SM_FAIL(err, SM_UNSUPPORTED, "backend cpu does not run programs as written");
+    if (!e->written)
+        return SM_FAIL(err, SM_USAGE, "function '%s' is a model: its rows are run", e->f->name);
+    return sm_written_run(e->written, in, st, out, err);
 }
 
 static void cpu_info(const sm_exe *e, sm_exe_info *out) {
+    if (e->written) {
+        sm_written_info(e->written, out);
+        return;
+    }
     *out = (sm_exe_info){.weight_bytes = e->weight_bytes, .kv_bytes = e->kv_bytes, .n_threads = sm_pool_size(e->pool)};
     out->arena_bytes = e->arena_bytes + e->scratch_bytes * (size_t)out->n_threads;
     count_weights(e, out);
@@ -217,7 +222,7 @@ static void cpu_info(const sm_exe *e, sm_exe_info *out) {
 static sm_status cpu_plan(const sm_func *f, const sm_limits *lim, sm_exe_info *out, sm_err *err) {
     memset(out, 0, sizeof *out);
     if (!sm_func_is_rows(f))
-        return SM_FAIL(err, SM_UNSUPPORTED, "backend cpu runs row-form functions only: '%s' is as written", f->name);
+        return SM_FAIL(err, SM_UNSUPPORTED, "what '%s' takes as it is written is known once it ran", f->name);
     SM_TRY(sm_call_check_func(f, lim, err));
     sm_exe *e = sm_alloc(sizeof *e);
     if (!e)
@@ -234,9 +239,9 @@ static sm_status cpu_plan(const sm_func *f, const sm_limits *lim, sm_exe_info *o
 
 const sm_backend sm_backend_cpu = {
     .name = "cpu",
-    .doc = "fast kernels for x86-64 (AVX2, AVX-512, VNNI) and ARM (NEON, dotprod, i8mm), plain C elsewhere; models",
+    .doc = "fast kernels for x86-64 (AVX2, AVX-512, VNNI) and ARM (NEON, dotprod, i8mm), plain C elsewhere",
     .rows = true,
-    .as_written = false,
+    .as_written = true,
     .available = available,
     .compile = cpu_compile,
     .free = cpu_free,

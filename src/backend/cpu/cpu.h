@@ -6,6 +6,8 @@
  * (plan.h) over one planned arena, and run_rows() walks it with every thread of a pool, meeting at a barrier wherever a
  * step needs what another thread made.  Kernels are picked once, by what the machine has (kernels.h).
  *
+ * Programs as written run as `ref` runs them, with fast kernels where time goes (written.h).
+ *
  * Results do not depend on the number of threads, nor on what else is in the batch: a row's arithmetic is the same,
  * bit for bit, alone or among others.
  */

@@ -33,6 +33,7 @@
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/qpack.h"
+#include "backend/cpu/written.h"
 #include "base/threads.h"
 
 typedef enum sm_rows { SM_ROWS_T, SM_ROWS_R } sm_rows;
@@ -147,6 +148,7 @@ typedef struct sm_piece {
 } sm_piece;
 
 struct sm_exe {
+    sm_written *written; /* a program as written: all that there is (written.h) */
     const sm_func *f;
     sm_limits lim;
     sm_kernels k;

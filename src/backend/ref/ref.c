@@ -212,7 +212,7 @@ static sm_status give_states(const sm_exe *e, sm_states *states, sm_err *err) {
     return st;
 }
 
-static sm_status run_as_written(sm_exe *e, const sm_arrays *in, sm_states *states, sm_arrays *out, sm_err *err) {
+sm_status ref_exe_run(sm_exe *e, const sm_arrays *in, sm_states *states, sm_arrays *out, sm_err *err) {
     const sm_block *body = e->f->body;
     sm_binding b = {0};
     ref_val *r = sm_alloc_n((size_t)body->n_out, sizeof *r);
@@ -228,6 +228,8 @@ done:
     drop_all(e);
     for (int i = 0; r != NULL && i < body->n_out; i++)
         ref_drop(&r[i]);
+    if (e->spare != NULL)
+        ref_spare_turn(e->spare);
     sm_free(r);
     sm_binding_free(&b);
     return st;
@@ -288,7 +290,7 @@ static sm_status keep_taps(sm_exe *e, sm_err *err) {
     return SM_OK;
 }
 
-static void ref_free(sm_exe **exe) {
+void ref_exe_free(sm_exe **exe) {
     sm_exe *e = *exe;
     if (e == NULL)
         return;
@@ -302,6 +304,7 @@ static void ref_free(sm_exe **exe) {
     sm_free(e->kv);
     sm_free(e->val);
     sm_free(e->held);
+    ref_spare_free(&e->spare);
     sm_pool_free(&e->pool);
     sm_arena_free(&e->arena);
     sm_free(e);
@@ -351,13 +354,15 @@ static sm_status make_kv(sm_exe *e, sm_err *err) {
     return st;
 }
 
-static sm_status ref_compile(const sm_func *f, const sm_limits *lim, sm_exe **out, sm_err *err) {
+sm_status ref_exe_new(const sm_func *f, const sm_limits *lim, const ref_op *ops, bool with_spare, sm_exe **out,
+                      sm_err *err) {
     *out = NULL;
     SM_TRY(sm_call_check_func(f, lim, err));
     sm_exe *e = sm_alloc(sizeof *e);
     if (e == NULL)
         return SM_NOMEM(err);
     e->f = f;
+    e->ops = ops;
     e->n_values = f->graph->n_values;
     if (lim != NULL)
         e->lim = *lim;
@@ -370,15 +375,20 @@ static sm_status ref_compile(const sm_func *f, const sm_limits *lim, sm_exe **ou
     SM_TRY_DONE(e->arena == NULL || e->val == NULL || e->held == NULL || e->cst == NULL || e->recoded == NULL
                     ? SM_NOMEM(err)
                     : SM_OK);
+    SM_TRY_DONE(with_spare ? ref_spare_new(&e->spare, err) : SM_OK);
     SM_TRY_DONE(keep_taps(e, err));
     SM_TRY_DONE(sm_pool_new(e->lim.n_threads, &e->pool, err));
     SM_TRY_DONE(ref_plan(e, err));
     SM_TRY_DONE(sm_func_is_rows(f) ? make_kv(e, err) : SM_OK);
 done:
     if (st != SM_OK)
-        ref_free(&e);
+        ref_exe_free(&e);
     *out = e;
     return st;
+}
+
+static sm_status ref_compile(const sm_func *f, const sm_limits *lim, sm_exe **out, sm_err *err) {
+    return ref_exe_new(f, lim, NULL, false, out, err);
 }
 
 static bool ref_available(char *why, size_t cap) {
@@ -399,9 +409,9 @@ const sm_backend sm_backend_ref = {
     .as_written = true,
     .available = ref_available,
     .compile = ref_compile,
-    .free = ref_free,
+    .free = ref_exe_free,
     .run_rows = run_rows,
     .run_taps = run_taps,
-    .run = run_as_written,
+    .run = ref_exe_run,
     .info = ref_info,
 };

@@ -146,20 +146,13 @@ sm_status ref_attention(ref_call *c) {
 
 /* ---- scaled_dot_product_attention ---- */
 
-/* query [.., m, d], key [.., n, d], value [.., n, dv], mask broadcast to [.., m, n]; leading axes broadcast. */
-typedef struct sdpa {
-    const ref_val *q, *k, *v, *mask;
-    int64_t m, n, d, dv;
-    int64_t mask_row, mask_col; /* strides */
-} sdpa;
-
-static float mask_at(const sdpa *s, float score, int64_t at) {
+static float mask_at(const ref_sdpa_args *s, float score, int64_t at) {
     if (ref_is_float(s->mask))
         return score + s->mask->f[at];
     return s->mask->i[at] != 0 ? score : -INFINITY;
 }
 
-static void sdpa_rows(const sdpa *s, int64_t q_off, int64_t k_off, int64_t v_off, int64_t mask_off, scratch *t,
+static void sdpa_rows(const ref_sdpa_args *s, int64_t q_off, int64_t k_off, int64_t v_off, int64_t mask_off, scratch *t,
                       float *y) {
     float scale = (float)(1.0 / sqrt((double)s->d));
     for (int64_t j = 0; j < s->n; j++)
@@ -175,7 +168,7 @@ static void sdpa_rows(const sdpa *s, int64_t q_off, int64_t k_off, int64_t v_off
 }
 
 /* Strides of v's axes before the last two over a walk of `rank` leading axes. */
-static void lead_strides(const ref_val *v, int rank, int64_t *out) {
+void ref_lead_strides(const ref_val *v, int rank, int64_t *out) {
     int64_t s[SM_MAX_RANK];
     ref_strides(v->rank, v->dims, s);
     for (int i = 0; i < rank; i++) {
@@ -184,7 +177,7 @@ static void lead_strides(const ref_val *v, int rank, int64_t *out) {
     }
 }
 
-static sm_status sdpa_shapes(ref_call *c, sdpa *s, int *rank, int64_t *dims) {
+sm_status ref_sdpa_plan(ref_call *c, ref_sdpa_args *s, int *rank, int64_t *dims) {
     const ref_val *all[] = {s->q, s->k, s->v, s->mask};
     *rank = 0;
     for (int i = 0; i < 4; i++) {
@@ -219,20 +212,21 @@ static sm_status sdpa_shapes(ref_call *c, sdpa *s, int *rank, int64_t *dims) {
 
 /* Threads are not used: packages that spell attention out do not use them here either. */
 sm_status ref_sdpa(ref_call *c) {
-    sdpa s = {ref_in(c, "query"), ref_in(c, "key"), ref_in(c, "value"), ref_in(c, "attn_mask"), 0, 0, 0, 0, 0, 0};
+    ref_sdpa_args s = {
+        ref_in(c, "query"), ref_in(c, "key"), ref_in(c, "value"), ref_in(c, "attn_mask"), 0, 0, 0, 0, 0, 0};
     int64_t dims[SM_MAX_RANK + 2], stride[4][SM_MAX_RANK] = {{0}};
     int rank;
-    SM_TRY(sdpa_shapes(c, &s, &rank, dims));
+    SM_TRY(ref_sdpa_plan(c, &s, &rank, dims));
     ref_walk w, u; /* q, k, v and the mask */
     ref_walk_init(&w, rank, dims);
-    lead_strides(s.q, rank, stride[0]);
-    lead_strides(s.k, rank, stride[1]);
-    lead_strides(s.v, rank, stride[2]);
+    ref_lead_strides(s.q, rank, stride[0]);
+    ref_lead_strides(s.k, rank, stride[1]);
+    ref_lead_strides(s.v, rank, stride[2]);
     for (int i = 0; i < 3; i++)
         ref_walk_add(&w, stride[i], 0);
     ref_walk_init(&u, rank, dims);
     if (s.mask != NULL)
-        lead_strides(s.mask, rank, stride[3]);
+        ref_lead_strides(s.mask, rank, stride[3]);
     ref_walk_add(&u, stride[3], 0);
     dims[rank] = s.m;
     dims[rank + 1] = s.dv;

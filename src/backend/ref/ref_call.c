@@ -98,7 +98,11 @@ sm_status ref_axes(const ref_call *c, const char *slot, int rank, bool *marked) 
 }
 
 sm_status ref_result(ref_call *c, int k, sm_dtype t, int rank, const int64_t *dims) {
-    return ref_alloc(ref_out(c, k), t, rank, dims, c->err);
+    return ref_alloc_in(c->e->spare, false, ref_out(c, k), t, rank, dims, c->err);
+}
+
+sm_status ref_result_raw(ref_call *c, int k, sm_dtype t, int rank, const int64_t *dims) {
+    return ref_alloc_in(c->e->spare, true, ref_out(c, k), t, rank, dims, c->err);
 }
 
 sm_status ref_result_like(ref_call *c, int k, const ref_val *v) {

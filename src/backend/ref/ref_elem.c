@@ -236,7 +236,7 @@ sm_status ref_cast(ref_call *c) {
     sm_dtype t = sm_arg_str(c->node, "dtype", &name) ? sm_dtype_of_name(name) : SM_NONE;
     if (t == SM_NONE || t == SM_STRING)
         return SM_FAIL(c->err, SM_UNSUPPORTED, "unknown dtype %s", sm_quote(name.p, name.n));
-    SM_TRY(ref_result(c, 0, t, x->rank, x->dims));
+    SM_TRY(ref_result_raw(c, 0, t, x->rank, x->dims));
     ref_val *y = ref_out(c, 0);
     for (int64_t i = 0; i < x->n; i++) {
         if (ref_is_float(y))
@@ -368,7 +368,7 @@ static sm_status binary_start(ref_call *c, sm_dtype t, ref_walk *w) {
         return SM_FAIL(c->err, SM_BADINPUT, "operands are %s and %s", sm_dtype_name(x->dtype), sm_dtype_name(y->dtype));
     memcpy(dims, x->dims, sizeof dims);
     SM_TRY(ref_broadcast(&rank, dims, y, c->err));
-    SM_TRY(ref_result(c, 0, t, rank, dims));
+    SM_TRY(ref_result_raw(c, 0, t, rank, dims));
     ref_walk_init(w, rank, dims);
     ref_walk_broadcast(w, ref_out(c, 0));
     ref_walk_broadcast(w, x);
@@ -418,7 +418,7 @@ sm_status ref_select(ref_call *c) {
     memcpy(dims, a->dims, sizeof dims);
     SM_TRY(ref_broadcast(&rank, dims, b, c->err));
     SM_TRY(ref_broadcast(&rank, dims, cond, c->err));
-    SM_TRY(ref_result(c, 0, a->dtype, rank, dims));
+    SM_TRY(ref_result_raw(c, 0, a->dtype, rank, dims));
     ref_walk w;
     ref_walk_init(&w, rank, dims);
     ref_walk_broadcast(&w, cond);

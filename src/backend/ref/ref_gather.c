@@ -30,7 +30,7 @@ static sm_status gather_rows(ref_call *c, const ref_val *indices) {
     memcpy(dims, indices->dims, sizeof indices->dims);
     for (int i = 1; i < t->rank; i++)
         dims[rank++] = t->dims[i];
-    SM_TRY(ref_result(c, 0, t->dtype, rank, dims));
+    SM_TRY(ref_result_raw(c, 0, t->dtype, rank, dims));
     for (int64_t i = 0; i < indices->n; i++) {
         SM_TRY(index_of(c, indices, i, w.rows, &at));
         ref_weight_rows(&w, at, 1, ref_out(c, 0)->f + i * w.cols);
@@ -48,7 +48,7 @@ static sm_status gather_dense(ref_call *c, const ref_val *x, const ref_val *indi
         dims[rank++] = indices->dims[i];
     for (int i = axis + 1; i < x->rank; i++)
         dims[rank++] = x->dims[i];
-    SM_TRY(ref_result(c, 0, x->dtype, rank, dims));
+    SM_TRY(ref_result_raw(c, 0, x->dtype, rank, dims));
     int64_t nb = ref_extent(x, 0, batch), outer = ref_extent(x, batch, axis), n = x->dims[axis];
     int64_t k = ref_extent(indices, batch, indices->rank);
     size_t run = (size_t)ref_extent(x, axis + 1, x->rank) * ref_elem_size(x);
@@ -98,7 +98,7 @@ sm_status ref_gather_along_axis(ref_call *c) {
         fits = i == axis || x->dims[i] == indices->dims[i];
     if (!fits)
         return SM_FAIL(c->err, SM_BADINPUT, "x and indices do not fit");
-    SM_TRY(ref_result(c, 0, x->dtype, indices->rank, indices->dims));
+    SM_TRY(ref_result_raw(c, 0, x->dtype, indices->rank, indices->dims));
     ref_strides(x->rank, x->dims, s);
     size_t size = ref_elem_size(x);
     for (int64_t e = 0; e < indices->n; e++) {
@@ -140,7 +140,7 @@ sm_status ref_gather_nd(ref_call *c) {
     }
     for (int i = (int)(batch + depth); i < x->rank; i++)
         dims[rank++] = x->dims[i];
-    SM_TRY(ref_result(c, 0, x->dtype, rank, dims));
+    SM_TRY(ref_result_raw(c, 0, x->dtype, rank, dims));
     int64_t n = ref_extent(indices, 0, indices->rank - 1), per = ref_extent(indices, (int)batch, indices->rank - 1);
     int64_t plane = ref_extent(x, (int)batch, x->rank), inner = ref_extent(x, (int)(batch + depth), x->rank);
     size_t size = ref_elem_size(x);

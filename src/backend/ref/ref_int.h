@@ -42,9 +42,18 @@ static inline size_t ref_elem_size(const ref_val *v) {
     return ref_is_float(v) ? sizeof(float) : sizeof(int64_t);
 }
 sm_status ref_alloc(ref_val *v, sm_dtype t, int rank, const int64_t *dims, sm_err *err); /* zeroed elements */
-void ref_share(ref_val *dst, const ref_val *src);                                        /* dst was empty */
-void ref_drop(ref_val *v);                                                               /* safe on an empty one */
-int64_t ref_wrap(sm_dtype t, int64_t x); /* x as integer type t holds it */
+/* Blocks of dead values, kept for the next ones: memory that is warm.  What a whole run did not need is given back. */
+typedef struct ref_spare ref_spare;
+sm_status ref_spare_new(ref_spare **out, sm_err *err);
+void ref_spare_free(ref_spare **s);
+void ref_spare_turn(ref_spare *s); /* between runs */
+uint64_t ref_spare_bytes(const ref_spare *s);
+/* ref_alloc from spare blocks (NULL: none); raw: elements are not zeroed. */
+sm_status ref_alloc_in(ref_spare *s, bool raw, ref_val *v, sm_dtype t, int rank, const int64_t *dims, sm_err *err);
+void ref_share(ref_val *dst, const ref_val *src); /* dst was empty */
+void ref_drop(ref_val *v);                        /* safe on an empty one */
+int ref_refs(const ref_val *v);                   /* values that share its elements */
+int64_t ref_wrap(sm_dtype t, int64_t x);          /* x as integer type t holds it */
 double ref_elem(const ref_val *v, int64_t i);
 /* Product of dims[from .. to - 1]. */
 int64_t ref_extent(const ref_val *v, int from, int to);
@@ -128,7 +137,16 @@ struct sm_exe {
     uint32_t *tap_id;
     int n_taps;
     float *const *tap_out; /* NULL: not wanted in this run */
+    /* of a backend that runs programs as `ref` does, with kernels of its own (backend/cpu/written.c): */
+    const ref_op *ops; /* rows without fn: those of ref_ops; NULL: all of them */
+    ref_spare *spare;  /* NULL: every value is allocated */
+    void *ext;         /* that backend's */
 };
+/* ops as above, borrowed.  with_spare: dead values' memory is used again. */
+sm_status ref_exe_new(const sm_func *f, const sm_limits *lim, const ref_op *ops, bool with_spare, sm_exe **out,
+                      sm_err *err);
+void ref_exe_free(sm_exe **e);
+sm_status ref_exe_run(sm_exe *e, const sm_arrays *in, sm_states *states, sm_arrays *out, sm_err *err);
 sm_status ref_plan(sm_exe *e, sm_err *err); /* fills e->body (ref_plan.c) */
 sm_status ref_run_block(sm_exe *e, const ref_block *b, sm_err *err);
 /* Results of a block that has run, taken into out[n_out]; what else the block defined is dropped. */
@@ -170,6 +188,8 @@ sm_status ref_axes(const ref_call *c, const char *slot, int rank, bool *marked);
 /* Makes result k. */
 sm_status ref_result(ref_call *c, int k, sm_dtype t, int rank, const int64_t *dims);
 sm_status ref_result_like(ref_call *c, int k, const ref_val *v);
+/* Without zeroing: for kernels that write every element. */
+sm_status ref_result_raw(ref_call *c, int k, sm_dtype t, int rank, const int64_t *dims);
 
 /* ---- products (ref_matmul.c) ---- */
 
@@ -191,6 +211,27 @@ void ref_softmax_row(float *s, int64_t n);
 float ref_silu(float x);
 float ref_gelu(float x);
 float ref_gelu_tanh(float x);
+
+/* Operands of matmul as [.., m, k] and [.., n, k] views: strides of the last two axes, leading shape. */
+typedef struct ref_mm {
+    int64_t m, n, k;
+    int64_t xm, xk, yn, yk; /* strides */
+    int rank;               /* leading axes of the result */
+    int64_t dims[SM_MAX_RANK];
+    int64_t xs[SM_MAX_RANK], ys[SM_MAX_RANK]; /* strides of the leading axes */
+} ref_mm;
+sm_status ref_matmul_plan(ref_call *c, const ref_val *x, const ref_val *y, ref_mm *p);
+
+/* query [.., m, d], key [.., n, d], value [.., n, dv], mask broadcast to [.., m, n]; leading axes broadcast. */
+typedef struct ref_sdpa_args {
+    const ref_val *q, *k, *v, *mask;
+    int64_t m, n, d, dv;
+    int64_t mask_row, mask_col; /* strides */
+} ref_sdpa_args;
+/* Extents from q, k, v, mask; dims[*rank]: the leading axes of the result. */
+sm_status ref_sdpa_plan(ref_call *c, ref_sdpa_args *s, int *rank, int64_t *dims);
+/* Strides of v's axes before the last two over a walk of `rank` leading axes. */
+void ref_lead_strides(const ref_val *v, int rank, int64_t *out);
 
 /* ---- windows of convolutions and pools (ref_window.c) ---- */
 

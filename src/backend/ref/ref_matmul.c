@@ -182,17 +182,8 @@ sm_status ref_linear_op(ref_call *c) {
 
 /* ---- batched products ---- */
 
-/* Operands as [.., m, k] and [.., n, k] views: strides of the last two axes, leading shape. */
-typedef struct mm {
-    int64_t m, n, k;
-    int64_t xm, xk, yn, yk; /* strides */
-    int rank;               /* leading axes of the result */
-    int64_t dims[SM_MAX_RANK];
-    int64_t xs[SM_MAX_RANK], ys[SM_MAX_RANK]; /* strides of the leading axes */
-} mm;
-
 /* Leading axes of v, strides in elements with 0 where it broadcasts. */
-static void leading_strides(const mm *p, const ref_val *v, int lead, int64_t *out) {
+static void leading_strides(const ref_mm *p, const ref_val *v, int lead, int64_t *out) {
     int64_t s[SM_MAX_RANK];
     ref_strides(v->rank, v->dims, s);
     for (int i = 0; i < p->rank; i++) {
@@ -201,7 +192,7 @@ static void leading_strides(const mm *p, const ref_val *v, int lead, int64_t *ou
     }
 }
 
-static sm_status matmul_plan(ref_call *c, const ref_val *x, const ref_val *y, mm *p) {
+sm_status ref_matmul_plan(ref_call *c, const ref_val *x, const ref_val *y, ref_mm *p) {
     bool tx = ref_bool(c, "transpose_x") && x->rank > 1, ty = ref_bool(c, "transpose_y") && y->rank > 1;
     int lx = SM_MAX(x->rank - 2, 0), ly = SM_MAX(y->rank - 2, 0);
     if (x->rank < 1 || y->rank < 1 || ref_is_float(x) != ref_is_float(y))
@@ -209,7 +200,7 @@ static sm_status matmul_plan(ref_call *c, const ref_val *x, const ref_val *y, mm
                        x->rank, sm_dtype_name(y->dtype), y->rank);
     int64_t x0 = x->rank > 1 ? x->dims[lx] : 1, x1 = x->dims[x->rank - 1];
     int64_t y0 = y->dims[ly], y1 = y->rank > 1 ? y->dims[ly + 1] : 1;
-    *p = (mm){.m = tx ? x1 : x0, .k = tx ? x0 : x1, .n = ty ? y0 : y1};
+    *p = (ref_mm){.m = tx ? x1 : x0, .k = tx ? x0 : x1, .n = ty ? y0 : y1};
     p->xm = tx ? 1 : x1;
     p->xk = tx ? x1 : 1;
     p->yn = ty ? y1 : 1;
@@ -237,7 +228,7 @@ static const float *packed(const float *src, int64_t rows, int64_t cols, int64_t
     return dst;
 }
 
-static void matmul_ints(const mm *p, const int64_t *x, const int64_t *y, ref_val *r, int64_t at) {
+static void matmul_ints(const ref_mm *p, const int64_t *x, const int64_t *y, ref_val *r, int64_t at) {
     for (int64_t i = 0; i < p->m; i++) {
         for (int64_t j = 0; j < p->n; j++) {
             uint64_t sum = 0;
@@ -250,8 +241,8 @@ static void matmul_ints(const mm *p, const int64_t *x, const int64_t *y, ref_val
 
 sm_status ref_matmul(ref_call *c) {
     const ref_val *x = ref_in(c, "x"), *y = ref_in(c, "y");
-    mm p;
-    SM_TRY(matmul_plan(c, x, y, &p));
+    ref_mm p;
+    SM_TRY(ref_matmul_plan(c, x, y, &p));
     int64_t dims[SM_MAX_RANK + 2];
     int rank = p.rank;
     memcpy(dims, p.dims, sizeof p.dims);

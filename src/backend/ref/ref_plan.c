@@ -32,7 +32,7 @@ static sm_status plan_block(planner *p, const sm_block *b, int depth, ref_block 
 static sm_status plan_step(planner *p, const sm_node *n, int depth, ref_step *s) {
     const char *name = sm_op_row_of(n->op)->name;
     s->node = n;
-    s->op = &ref_ops[n->op];
+    s->op = p->e->ops != NULL && p->e->ops[n->op].fn != NULL ? &p->e->ops[n->op] : &ref_ops[n->op];
     if (s->op->fn == NULL)
         return SM_FAIL(p->err, SM_UNSUPPORTED, "backend ref has no kernel for op '%s' (value '%s')", name,
                        n->n_out > 0 ? n->out[0]->name : "");

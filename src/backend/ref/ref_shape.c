@@ -125,7 +125,7 @@ sm_status ref_transpose(ref_call *c) {
         dims[i] = x->dims[a];
         from[i] = s[a];
     }
-    SM_TRY(ref_result(c, 0, x->dtype, n, dims));
+    SM_TRY(ref_result_raw(c, 0, x->dtype, n, dims));
     ref_strides(n, dims, to);
     if (ref_out(c, 0)->n != x->n)
         return SM_FAIL(c->err, SM_BADINPUT, "perm names an axis twice");
@@ -171,7 +171,7 @@ sm_status ref_concat(ref_call *c) {
             return SM_FAIL(c->err, SM_BADINPUT, "value %d does not fit the first one along axis %d", k, axis);
         dims[axis] += x.dims[axis];
     }
-    SM_TRY(ref_result(c, 0, first.dtype, first.rank, dims));
+    SM_TRY(ref_result_raw(c, 0, first.dtype, first.rank, dims));
     int64_t at = 0;
     for (int k = 0; k < c->n_list; k++) {
         ref_val x = at_least_1d(c->list[k]);
@@ -190,7 +190,7 @@ sm_status ref_stack(ref_call *c) {
     SM_TRY(ref_axis(c, "axis", first->rank + 1, &axis));
     for (int i = 0; i <= first->rank; i++)
         dims[i] = i == axis ? c->n_list : first->dims[i < axis ? i : i - 1];
-    SM_TRY(ref_result(c, 0, first->dtype, first->rank + 1, dims));
+    SM_TRY(ref_result_raw(c, 0, first->dtype, first->rank + 1, dims));
     for (int k = 0; k < c->n_list; k++) {
         ref_val x = *c->list[k];
         if (x.rank != first->rank || memcmp(x.dims, first->dims, sizeof x.dims[0] * (size_t)x.rank) != 0 ||
@@ -226,7 +226,7 @@ sm_status ref_split(ref_call *c) {
         SM_TRY(part_extent(c, sizes, parts, x->dims[axis], k, &dims[axis]));
         if (dims[axis] > x->dims[axis] - at)
             return SM_FAIL(c->err, SM_BADINPUT, "parts reach over extent %" PRId64, x->dims[axis]);
-        SM_TRY(ref_result(c, k, x->dtype, x->rank, dims));
+        SM_TRY(ref_result_raw(c, k, x->dtype, x->rank, dims));
         ref_strides(x->rank, dims, to);
         ref_move(x->rank, dims, ref_elem_size(x), ref_out(c, k)->p, 0, to, x->p, at * from[axis], from);
         at += dims[axis];
@@ -261,7 +261,7 @@ sm_status ref_tile(ref_call *c) {
         memcpy(dims, from.dims, sizeof dims);
         if (reps[i] < 0 || __builtin_mul_overflow(dims[i], reps[i], &dims[i]))
             return SM_FAIL(c->err, SM_BADINPUT, "%" PRId64 " repetitions of axis %d", reps[i], i);
-        sm_status st = ref_result(c, 0, from.dtype, n, dims);
+        sm_status st = ref_result_raw(c, 0, from.dtype, n, dims);
         if (st == SM_OK)
             tile_axis(&from, i, reps[i], y);
         ref_drop(&from);
@@ -352,7 +352,7 @@ sm_status ref_pad(ref_call *c) {
     if (!reflect && !replicate && !ref_str_is(c, "mode", "constant"))
         return SM_FAIL(c->err, SM_UNSUPPORTED, "unknown mode");
     SM_TRY(pad_extents(c, x, reflect, replicate, before, dims));
-    SM_TRY(ref_result(c, 0, x->dtype, x->rank, dims));
+    SM_TRY(ref_result_raw(c, 0, x->dtype, x->rank, dims));
     ref_val *y = ref_out(c, 0);
     ref_strides(x->rank, x->dims, s);
     for (int64_t e = 0; e < y->n; e++) {

@@ -80,10 +80,29 @@ sm_status ref_slice_by_index(ref_call *c) {
     for (int i = 0; i < x->rank; i++)
         if (!s.squeeze[i])
             dims[rank++] = s.dims[i];
-    SM_TRY(ref_result(c, 0, x->dtype, rank, dims));
+    SM_TRY(ref_result_raw(c, 0, x->dtype, rank, dims));
     ref_strides(x->rank, s.dims, to);
     ref_move(x->rank, s.dims, ref_elem_size(x), ref_out(c, 0)->p, 0, to, x->p, s.off, s.stride);
     return SM_OK;
+}
+
+/* May the update go into x itself?  Nothing reads x afterwards: its elements are its own, or the state's that the very next
+ * step replaces with this result. */
+static bool is_last_reader(const ref_call *c, const ref_val *x, const ref_val *u) {
+    const sm_value *v = sm_arg(c->node, "x");
+    const sm_node *next = c->node->next;
+    const sm_block *body = c->e->f->body;
+    bool dies = false;
+    int others = ref_refs(x) - 1;
+    for (int i = 0; i < c->step->n_dead; i++)
+        dies = dies || c->step->dead[i] == v->id;
+    if (c->e->spare == NULL || v->cst != NULL || !dies || u->mem == x->mem)
+        return false;
+    if (others == 1 && next != NULL && next->op == SM_OP_WRITE_STATE && sm_arg(next, "data") == c->node->out[0])
+        for (int i = 0; i < body->n_in; i++)
+            if (body->in[i] == sm_arg(next, "input") && c->e->held[i].mem == x->mem)
+                others = 0;
+    return others == 0;
 }
 
 sm_status ref_slice_update(ref_call *c) {
@@ -104,9 +123,13 @@ sm_status ref_slice_update(ref_call *c) {
     if (!fits || at != u->rank)
         return SM_FAIL(c->err, SM_BADINPUT, "an update of %s, rank %d, for a slice of %s, rank %d",
                        sm_dtype_name(u->dtype), u->rank, sm_dtype_name(x->dtype), at);
-    SM_TRY(ref_result_like(c, 0, x));
     ref_val *y = ref_out(c, 0);
-    memcpy(y->p, x->p, (size_t)x->n * ref_elem_size(x));
+    if (is_last_reader(c, x, u)) {
+        ref_share(y, x);
+    } else {
+        SM_TRY(ref_result_raw(c, 0, x->dtype, x->rank, x->dims));
+        memcpy(y->p, x->p, (size_t)x->n * ref_elem_size(x));
+    }
     ref_strides(x->rank, s.dims, from);
     ref_move(x->rank, s.dims, ref_elem_size(x), y->p, s.off, s.stride, u->p, 0, from);
     return SM_OK;
@@ -130,7 +153,7 @@ sm_status ref_slice_by_size(ref_call *c) {
         dims[i] = n;
         off += b * from[i];
     }
-    SM_TRY(ref_result(c, 0, x->dtype, x->rank, dims));
+    SM_TRY(ref_result_raw(c, 0, x->dtype, x->rank, dims));
     ref_strides(x->rank, dims, to);
     ref_move(x->rank, dims, ref_elem_size(x), ref_out(c, 0)->p, 0, to, x->p, off, from);
     return SM_OK;

@@ -10,9 +10,86 @@
 /* Counted owner of elements; they follow it. */
 struct ref_mem {
     _Alignas(16) int refs;
+    bool used; /* in this run: home's */
+    size_t bytes;
+    ref_spare *home;      /* where it goes when it is dead; NULL: freed */
+    struct ref_mem *next; /* among the idle */
 };
 
+struct ref_spare {
+    struct ref_mem *idle;
+    uint64_t bytes; /* of all blocks, idle or not */
+};
+
+sm_status ref_spare_new(ref_spare **out, sm_err *err) {
+    *out = sm_alloc(sizeof **out);
+    return *out == NULL ? SM_NOMEM(err) : SM_OK;
+}
+
+void ref_spare_free(ref_spare **s) {
+    while (*s != NULL && (*s)->idle != NULL) {
+        struct ref_mem *m = (*s)->idle;
+        (*s)->idle = m->next;
+        sm_free(m);
+    }
+    sm_free(*s);
+    *s = NULL;
+}
+
+void ref_spare_turn(ref_spare *s) {
+    for (struct ref_mem **at = &s->idle; *at != NULL;) {
+        struct ref_mem *m = *at;
+        if (m->used) {
+            m->used = false;
+            at = &m->next;
+            continue;
+        }
+        *at = m->next;
+        s->bytes -= m->bytes;
+        sm_free(m);
+    }
+}
+
+uint64_t ref_spare_bytes(const ref_spare *s) {
+    return s->bytes;
+}
+
+/* The smallest idle block that holds `bytes` without wasting half of itself; NULL when there is none. */
+static struct ref_mem *take_idle(ref_spare *s, size_t bytes) {
+    struct ref_mem **best = NULL;
+    for (struct ref_mem **at = &s->idle; *at != NULL; at = &(*at)->next)
+        if ((*at)->bytes >= bytes && (*at)->bytes / 2 <= bytes && (best == NULL || (*at)->bytes < (*best)->bytes))
+            best = at;
+    if (best == NULL)
+        return NULL;
+    struct ref_mem *m = *best;
+    *best = m->next;
+    return m;
+}
+
+static struct ref_mem *new_block(ref_spare *s, bool raw, size_t bytes) {
+    struct ref_mem *m = s != NULL ? take_idle(s, bytes) : NULL;
+    if (m != NULL && !raw)
+        memset(m + 1, 0, bytes);
+    if (m == NULL) {
+        m = sm_alloc(sizeof *m + bytes);
+        if (m == NULL)
+            return NULL;
+        m->bytes = bytes;
+        m->home = s;
+        if (s != NULL)
+            s->bytes += bytes;
+    }
+    m->refs = 1;
+    m->used = true;
+    return m;
+}
+
 sm_status ref_alloc(ref_val *v, sm_dtype t, int rank, const int64_t *dims, sm_err *err) {
+    return ref_alloc_in(NULL, false, v, t, rank, dims, err);
+}
+
+sm_status ref_alloc_in(ref_spare *s, bool raw, ref_val *v, sm_dtype t, int rank, const int64_t *dims, sm_err *err) {
     *v = (ref_val){.dtype = t, .rank = rank, .n = 1};
     if (rank < 0 || rank > SM_MAX_RANK)
         return SM_FAIL(err, SM_UNSUPPORTED, "rank %d is over %d", rank, SM_MAX_RANK);
@@ -27,10 +104,9 @@ sm_status ref_alloc(ref_val *v, sm_dtype t, int rank, const int64_t *dims, sm_er
     if (!sm_mul_ok(n, ref_elem_size(v), &bytes) || bytes > SIZE_MAX / 2)
         return SM_FAIL(err, SM_RESOURCE, "the result is too large");
     v->n = (int64_t)n;
-    v->mem = sm_alloc(sizeof *v->mem + bytes);
+    v->mem = new_block(s, raw, bytes);
     if (v->mem == NULL)
         return SM_NOMEM(err);
-    v->mem->refs = 1;
     v->p = v->mem + 1;
     return SM_OK;
 }
@@ -40,10 +116,23 @@ void ref_share(ref_val *dst, const ref_val *src) {
     dst->mem->refs++;
 }
 
+static void retire(struct ref_mem *m) {
+    if (m->home == NULL) {
+        sm_free(m);
+        return;
+    }
+    m->next = m->home->idle;
+    m->home->idle = m;
+}
+
 void ref_drop(ref_val *v) {
     if (v->mem != NULL && --v->mem->refs == 0)
-        sm_free(v->mem);
+        retire(v->mem);
     *v = (ref_val){0};
+}
+
+int ref_refs(const ref_val *v) {
+    return v->mem == NULL ? 0 : v->mem->refs;
 }
 
 int64_t ref_wrap(sm_dtype t, int64_t x) {
@@ -173,9 +262,13 @@ void ref_move(int rank, const int64_t *dims, size_t size, void *dst, int64_t dof
             memcpy(d + w.off[0] * (int64_t)size, s + w.off[1] * (int64_t)size, (size_t)w.inner * size);
             continue;
         }
-        for (int64_t i = 0; i < w.inner; i++)
-            memcpy(d + (w.off[0] + i * w.step[0]) * (int64_t)size, s + (w.off[1] + i * w.step[1]) * (int64_t)size,
-                   size);
+        if (size == sizeof(uint32_t))
+            for (int64_t i = 0; i < w.inner; i++)
+                ((uint32_t *)dst)[w.off[0] + i * w.step[0]] = ((const uint32_t *)src)[w.off[1] + i * w.step[1]];
+        else
+            for (int64_t i = 0; i < w.inner; i++)
+                memcpy(d + (w.off[0] + i * w.step[0]) * (int64_t)size, s + (w.off[1] + i * w.step[1]) * (int64_t)size,
+                       size);
     }
 }
 
