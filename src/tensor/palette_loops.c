@@ -4,6 +4,7 @@
  */
 #include "tensor/palette_loops.h"
 
+#include "base/isa.h"
 #include "tensor/dtype_int.h"
 
 #define INLINE static inline __attribute__((always_inline))
@@ -75,7 +76,8 @@ AVX2 static void count_avx2(const float *x, size_t n, const float *edge, int n_e
 
 const sm_palette_loops *sm_palette_loops_best(void) {
     static const sm_palette_loops loops = {bins_avx2, count_avx2};
-    return __builtin_cpu_supports("avx2") ? &loops : sm_palette_loops_c();
+    sm_isa isa;
+    return sm_isa_choose(&isa, NULL) == SM_OK && isa >= SM_ISA_AVX2 ? &loops : sm_palette_loops_c();
 }
 #else
 const sm_palette_loops *sm_palette_loops_best(void) {

@@ -22,6 +22,6 @@ typedef struct sm_palette_loops {
 } sm_palette_loops;
 
 const sm_palette_loops *sm_palette_loops_c(void);
-const sm_palette_loops *sm_palette_loops_best(void);
+const sm_palette_loops *sm_palette_loops_best(void); /* of the sets that SMELT_CPU allows */
 
 #endif

@@ -246,13 +246,33 @@ def made(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("name", ["encodings18", "encodings16"])
+@pytest.mark.parametrize("name", ["encodings18", "encodings16", "fitted18", "fitted17", "fitted16"])
 def test_encodings_decode_to_their_source(made, name):
     pkg = made / (name + ".mlpackage")
     check(pkg)
     got, want = run(pkg, {"scale": np.ones(1, np.float16)}), np.load(made / (name + ".npz"))
     equal(got, {k: want[k] for k in got})
     assert sorted(got) == sorted(want.files)
+
+
+@pytest.mark.parametrize("name, forms", [("fitted18", 16), ("fitted17", 7), ("fitted16", 7)])
+def test_coremltools_decodes_new_codes_alike(made, name, forms):
+    """Palettes of 1 to 8 bits, one table or many, and per-channel integers: typed codes, and the flat ones of iOS16."""
+    from coremltools.converters.mil.frontend.milproto.load import load
+    pkg = str(made / (name + ".mlpackage"))
+    spec = ct.utils.load_spec(pkg)
+    weights = os.path.join(pkg, "Data", "com.apple.CoreML", "weights")
+    ops = load(spec, specification_version=spec.specificationVersion, file_weights_dir=weights).functions["main"].operations
+    want, seen = np.load(made / (name + ".npz")), 0
+    for op in ops:
+        if not op.op_type.startswith("constexpr_"):
+            continue
+        assert op.opset_version == (ct.target.iOS18 if name == "fitted18" else ct.target.iOS16), op.op_type
+        got, need = op.materialized_val_inference(), want[op.outputs[0].name.split("_weight")[0]]
+        assert got.dtype == np.float16 and got.shape == need.shape
+        assert np.array_equal(got.astype(np.float32), need), op.outputs[0].name
+        seen += 1
+    assert seen == forms
 
 
 def test_equal_constants_are_one_blob(made):

@@ -6,6 +6,7 @@
  *
  *     encodings18   GGUF blocks as affine codes, rows put back in order, palettes scaled in both ways, dense forms
  *     encodings16   what iOS16 holds: int8 per channel, palettes
+ *     fitted18, fitted17, fitted16   f32 weights as every palette and per-channel form of these systems, rows that end inside bytes
  *     multi18       two functions over one state and shared weights, an item beside the model
  *     defaults15.. defaults18   ops with everything left out that may be
  */
@@ -129,6 +130,33 @@ static void add_weight(enc_case *c, const char *name, const sm_tensor *src, cons
     sm_decode_rows(&t, 0, sm_tensor_rows(&t), a->data);
 }
 
+/* f32 weights as `enc`; the output is what the codes decode to. */
+static void add_fitted(enc_case *c, const char *name, int64_t rows, int64_t cols, const char *enc) {
+    sm_graph *g = c->b.g;
+    float *x = sm_arena_alloc_n(g->arena, (size_t)(rows * cols), sizeof *x);
+    for (int64_t i = 0; i < rows * cols; i++)
+        x[i] = ((float)(draw() % 4001) - 2000.0f) / 8000.0f * (float)(1 + i / cols % 3);
+    int64_t dims[2] = {rows, cols};
+    sm_tensor src = sm_tensor_dense(SM_FP32, 2, dims, x), got = src;
+    size_t bytes[SM_PART_COUNT];
+    uint8_t *out[SM_PART_COUNT] = {0};
+    TRY(sm_enc_parse(sm_sv_of(enc), 2, &got.enc, &err));
+    TRY(sm_enc_sizes(&got.enc, 2, dims, bytes, &err));
+    for (int k = 0; k < SM_PART_COUNT; k++) {
+        out[k] = sm_arena_alloc(g->arena, bytes[k] + 1);
+        got.part[k] = (sm_bytes){bytes[k] > 0 ? out[k] : NULL, bytes[k]};
+    }
+    TRY(sm_transcode_whole(&src, &got.enc, SM_FP16, NULL, out, NULL, &err));
+    got.dtype = SM_FP16;
+    char label[64];
+    snprintf(label, sizeof label, "%s_weight", name);
+    sm_value *w = sm_const_as(&c->b, sm_const_tensor(&c->b, label, &src), &got.enc, SM_FP16);
+    sm_build_output(&c->b, sm_build(&c->b, SM_OP_MUL, name, "x", w, "y", c->scale, NULL), NULL);
+    sm_array *a = sm_arrays_add(&c->want);
+    TRY(sm_array_new(a, name, SM_FP32, 2, dims, &err));
+    sm_decode_rows(&got, 0, (uint64_t)rows, a->data);
+}
+
 static void start(enc_case *c, sm_package *p, const char *name) {
     sm_func *f;
     *c = (enc_case){0};
@@ -204,6 +232,30 @@ static void encodings18(void) {
     add_weight(&c, "dense", &t, NULL);
     add_weight(&c, "dense_again", &t, NULL);
     finish_enc(&c, p, "encodings18");
+}
+
+/* Odd rows and columns: codes of 3 and 6 bits straddle bytes, rows end inside them. */
+static void fitted(int version, const char *name) {
+    static const struct {
+        int version;
+        const char *name, *enc;
+    } forms[] = {
+        {7, "lut1", "lut(uint1, fp16, [15, 37])"},        {7, "lut2", "lut(uint2, fp16, [15, 37])"},
+        {9, "lut3", "lut(uint3, fp16, [15, 37])"},        {7, "lut4", "lut(uint4, fp16, [15, 37])"},
+        {7, "lut6", "lut(uint6, fp16, [15, 37])"},        {7, "lut8", "lut(uint8, fp16, [15, 37])"},
+        {9, "lut1_rows", "lut(uint1, fp16, [3, 37])"},    {9, "lut2_rows", "lut(uint2, fp16, [5, 37])"},
+        {9, "lut3_rows", "lut(uint3, fp16, [3, 37])"},    {9, "lut4_rows", "lut(uint4, fp16, [1, 37])"},
+        {9, "lut6_rows", "lut(uint6, fp16, [5, 37])"},    {9, "lut8_rows", "lut(uint8, fp16, [3, 37])"},
+        {9, "lut4_columns", "lut(uint4, fp16, [15, 1])"}, {9, "lut3_both", "lut(uint3, fp16, [5, 1])"},
+        {7, "int8_row", "affine(int8, fp16, [1, 37])"},   {7, "uint8_row", "affine(uint8, fp16, offset uint8, [1, 37])"},
+    };
+    sm_package *p = package(version);
+    enc_case c;
+    start(&c, p, "main");
+    for (size_t i = 0; i < SM_ARRAY_LEN(forms); i++)
+        if (version >= forms[i].version)
+            add_fitted(&c, forms[i].name, 15, 37, forms[i].enc);
+    finish_enc(&c, p, name);
 }
 
 static void encodings16(void) {
@@ -325,6 +377,9 @@ int main(int argc, char **argv) {
     folder = argv[1];
     encodings18();
     encodings16();
+    fitted(9, "fitted18");
+    fitted(7, "fitted16");
+    fitted(8, "fitted17");
     multi18();
     defaults(6, "defaults15");
     defaults(7, "defaults16");
