@@ -27,7 +27,8 @@
 enum {
     KEYS = 1 << 16,
     SPAN = 64,        /* keys that are noted together */
-    CHUNK = 1 << 16,  /* weights read at a time */
+    READ = 1 << 13,   /* weights decoded at a time */
+    CHUNK = 1 << 17,  /* weights of a shared table that a thread takes at a time */
     SHARED = 1 << 20, /* weights from which on a table is filled by all threads */
     ROUNDS = 16,      /* of moving rounded entries */
     ENTRIES_MAX = 256,
@@ -320,7 +321,8 @@ typedef struct job {
     uint8_t *lut;
     fitter *fit;  /* per thread */
     float *rows;  /* per thread: rows of g->t */
-    size_t chunk; /* rows read at a time */
+    size_t step;  /* rows decoded at a time */
+    size_t chunk; /* rows of a shared table that a thread takes at a time */
     float scale;
     atomic_llong next;
     atomic_bool bad;
@@ -330,8 +332,8 @@ typedef struct job {
 /* Rows [from, to) of the tables' column `across` into a histogram. */
 static void read_rows(job *j, int64_t from, int64_t to, int64_t across, float *rows, hist *h) {
     const grid *g = j->g;
-    for (int64_t r = from; r < to; r += (int64_t)j->chunk) {
-        int64_t n = SM_MIN((int64_t)j->chunk, to - r);
+    for (int64_t r = from; r < to; r += (int64_t)j->step) {
+        int64_t n = SM_MIN((int64_t)j->step, to - r);
         sm_decode_rows(&g->t, (uint64_t)r, (uint64_t)n, rows);
         if (g->n_across == 1) {
             hist_add(h, rows, (size_t)(n * g->cols), j->scale);
@@ -361,7 +363,7 @@ static void fit_tables(void *ctx, int ith, int nth) {
         if (at >= g->n_down * g->n_across || sm_cancelled())
             return;
         int64_t row = at / g->n_across * g->down;
-        read_rows(j, row, row + g->down, at % g->n_across, j->rows + (size_t)ith * j->chunk * (size_t)g->cols, &f->h);
+        read_rows(j, row, row + g->down, at % g->n_across, j->rows + (size_t)ith * j->step * (size_t)g->cols, &f->h);
         if (f->h.bad)
             atomic_store(&j->bad, true);
         put_table(j, f, at);
@@ -381,7 +383,7 @@ static void fill_table(void *ctx, int ith, int nth) {
         if (from >= g->down || sm_cancelled())
             return;
         int64_t to = SM_MIN(from + (int64_t)j->chunk, g->down);
-        read_rows(j, row0 + from, row0 + to, j->table_across, j->rows + (size_t)ith * j->chunk * (size_t)g->cols,
+        read_rows(j, row0 + from, row0 + to, j->table_across, j->rows + (size_t)ith * j->step * (size_t)g->cols,
                   &j->fit[ith].h);
         if (g->t.deinterleave == 0)
             sm_mapfile_release(data.p + (size_t)(row0 + from) * row_bytes, (size_t)(to - from) * row_bytes);
@@ -453,8 +455,9 @@ sm_status sm_palette_fit(const sm_tensor *src, const sm_encoding *want, sm_pool 
     sm_status st = sm_palette_check(src, want, err);
     if (st != SM_OK || sm_tensor_numel(src) == 0)
         return st;
+    j.step = (size_t)SM_MAX((int64_t)READ / g.cols, (int64_t)1);
     j.chunk = (size_t)SM_MAX((int64_t)CHUNK / g.cols, (int64_t)1);
-    j.rows = sm_alloc_n(j.chunk * (size_t)g.cols, sizeof(float) * (size_t)n_threads);
+    j.rows = sm_alloc_n(j.step * (size_t)g.cols, sizeof(float) * (size_t)n_threads);
     j.fit = sm_alloc_n((size_t)n_threads, sizeof *j.fit);
     if (j.rows == NULL || j.fit == NULL)
         SM_TRY_DONE(SM_NOMEM(err));
@@ -485,6 +488,8 @@ struct sm_palette_room {
     float entry[ENTRIES_MAX], edge[ENTRIES_MAX]; /* weights above edge[c] are nearer to c + 1 */
     uint8_t first[KEYS];                         /* code of the least f32 that rounds to a key */
     int n;
+    const uint8_t *lut; /* whose `table` is open */
+    int64_t table;
 };
 
 sm_status sm_palette_room_new(sm_palette_room **out, sm_err *err) {
@@ -508,8 +513,12 @@ static void open_table(sm_palette_room *r, const sm_encoding *want, const uint8_
     uint32_t from = 0;
     uint32_t key;
     int32_t off;
+    if (r->lut == lut && r->table == table)
+        return;
     load_table(want, lut, table, n, r->entry);
     r->n = n;
+    r->lut = lut;
+    r->table = table;
     for (int c = 0; c + 1 < n; c++)
         r->edge[c] = (float)(0.5 * ((double)r->entry[c] + (double)r->entry[c + 1]));
     r->edge[n - 1] = INFINITY;

@@ -34,7 +34,7 @@ sm_status sm_palette_fit_values(const float *x, size_t n, int entries, sm_dtype 
                                 sm_err *err);
 
 /* Codes of rows [row, row + n) of src, whose values are x[n][cols]: the nearest entries of their tables. */
-typedef struct sm_palette_room sm_palette_room; /* scratch of one thread */
+typedef struct sm_palette_room sm_palette_room; /* scratch of one thread for one array of tables, which stay */
 sm_status sm_palette_room_new(sm_palette_room **out, sm_err *err);
 void sm_palette_room_free(sm_palette_room **r);
 void sm_palette_codes(const sm_tensor *src, const sm_encoding *want, const uint8_t *lut, uint64_t row, uint64_t n,

@@ -292,7 +292,7 @@ static sm_tensor written(const sm_tensor *src, const sm_encoding *want, uint64_t
 
 /* ---- error ---- */
 
-enum { PALETTE_ELEMS = 1 << 17 }; /* weights that get codes at a time */
+enum { PALETTE_ELEMS = 1 << 13 }; /* weights that get codes at a time */
 
 /* Row `row` as it was written at `at`, unrounded. */
 static void written_row(const sm_tensor *src, const sm_encoding *want, const sm_tensor *got, uint64_t row, uint64_t at,
