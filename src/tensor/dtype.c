@@ -175,6 +175,46 @@ static void unpack4(const uint8_t *b, size_t pairs, int32_t sign, int32_t *out) 
     }
 }
 
+/* Eight elements of 1, 2, 3 or 6 bits are as many whole bytes. */
+static inline void unpack8(const uint8_t *b, unsigned bits, size_t eights, int32_t *out) {
+    for (size_t k = 0; k < eights; k++, b += bits) {
+        uint64_t v = 0;
+        memcpy(&v, b, bits);
+        for (int j = 0; j < 8; j++)
+            *out++ = (int32_t)(v >> (bits * (unsigned)j) & ((1u << bits) - 1));
+    }
+}
+
+static inline void pack8(uint8_t *b, unsigned bits, size_t eights, const int32_t *in) {
+    for (size_t k = 0; k < eights; k++, b += bits, in += 8) {
+        uint64_t v = 0;
+        for (int j = 0; j < 8; j++)
+            v |= (uint64_t)((unsigned)in[j] & ((1u << bits) - 1)) << (bits * (unsigned)j);
+        memcpy(b, &v, bits);
+    }
+}
+
+/* The number of bits is known in each copy of the loop. */
+#define BY_BITS(call)                                                                                                  \
+    switch (bits) {                                                                                                    \
+    case 1:                                                                                                            \
+        call(1);                                                                                                       \
+        break;                                                                                                         \
+    case 2:                                                                                                            \
+        call(2);                                                                                                       \
+        break;                                                                                                         \
+    case 3:                                                                                                            \
+        call(3);                                                                                                       \
+        break;                                                                                                         \
+    default:                                                                                                           \
+        call(6);                                                                                                       \
+    }
+
+/* Unsigned types below 8 bits, but 4. */
+static bool is_narrow(sm_dtype t) {
+    return t == SM_UINT1 || t == SM_UINT2 || t == SM_UINT3 || t == SM_UINT6;
+}
+
 void sm_codes_unpack(sm_dtype t, const void *p, uint64_t i, size_t n, int32_t *out) {
     const uint8_t *b = p;
     size_t k = 0;
@@ -196,8 +236,16 @@ void sm_codes_unpack(sm_dtype t, const void *p, uint64_t i, size_t n, int32_t *o
             out[n - 1] = (int32_t)sm_code_get(t, p, i + n - 1);
         return;
     default:
-        for (; k < n; k++)
+        for (; k < n && (!is_narrow(t) || (i + k) % 8 != 0); k++)
             out[k] = (int32_t)sm_code_get(t, p, i + k);
+        if (k < n) {
+            unsigned bits = rows[t].bits;
+            size_t eights = (n - k) / 8;
+#define UNPACK(bits) unpack8(b + (i + k) / 8 * (bits), bits, eights, out + k)
+            BY_BITS(UNPACK)
+            for (k += 8 * eights; k < n; k++)
+                out[k] = (int32_t)sm_code_get(t, p, i + k);
+        }
     }
 }
 
@@ -220,8 +268,16 @@ void sm_codes_pack(sm_dtype t, void *p, uint64_t i, size_t n, const int32_t *in)
             sm_code_put(t, p, i + k, in[k]);
         return;
     default:
-        for (; k < n; k++)
+        for (; k < n && (!is_narrow(t) || (i + k) % 8 != 0); k++)
             sm_code_put(t, p, i + k, in[k]);
+        if (k < n) {
+            unsigned bits = rows[t].bits;
+            size_t eights = (n - k) / 8;
+#define PACK(bits) pack8(b + (i + k) / 8 * (bits), bits, eights, in + k)
+            BY_BITS(PACK)
+            for (k += 8 * eights; k < n; k++)
+                sm_code_put(t, p, i + k, in[k]);
+        }
     }
 }
 
