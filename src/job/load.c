@@ -181,7 +181,7 @@ sm_status sm_loaded_raise(sm_loaded *l, const char *path, sm_err *err) {
     sm_func *f = sm_graph_func(l->graph, l->pkg->default_function);
     if (!f)
         return SM_FAIL(err, SM_BADINPUT, "%s: its default function '%s' is missing", path, l->pkg->default_function);
-    SM_TRY(sm_pipeline_raise(f, &l->func, &raised, err));
+    SM_TRY(sm_pipeline_raise(f, NULL, &l->func, &raised, err));
     if (l->func)
         raised_facts(l, &raised);
     else

@@ -164,8 +164,21 @@ typedef struct sm_raised {
     int64_t ctx;     /* positions the program's caches hold; 0: it has none */
     int64_t seq_max; /* most tokens per call it was written for; 0: unbounded */
 } sm_raised;
-/* *out is NULL when info->ok is false; errors are only for running out of memory and bugs. */
-sm_status sm_pass_raise(sm_func *f, sm_func **out, sm_raised *info, sm_err *err);
+/* What a program does not say itself: how its host makes inputs that depend on positions. */
+typedef struct sm_raise_turn {
+    const char *cos, *sin; /* inputs: cos and sin of position * inv_freq, both halves equal, times scale */
+    double scale;
+    const float *inv_freq; /* [half] */
+    int64_t half;
+} sm_raise_turn;
+typedef struct sm_raise_hints {
+    const sm_raise_turn *turn;
+    int n_turns;
+    const sm_lowered_mask *mask;
+    int n_masks;
+} sm_raise_hints;
+/* *out is NULL when info->ok is false; errors are only for running out of memory and bugs.  hints may be NULL. */
+sm_status sm_pass_raise(sm_func *f, const sm_raise_hints *hints, sm_func **out, sm_raised *info, sm_err *err);
 sm_status sm_pass_canonicalise(sm_func *f, sm_func **out, sm_err *err);
 /* Row form: linear, activation, mul, linear -> gated_mlp; embed and a scale -> embed; ... (raise's last step) */
 sm_status sm_pass_fuse_rows(sm_func *f, sm_func **out, sm_err *err);
@@ -184,6 +197,6 @@ sm_pass_fn sm_pass_by_name(const char *name);
 sm_status sm_pipeline_package(sm_func *f, const sm_profile *p, const char *const *name, int n, sm_func **out,
                               sm_lowered *notes, sm_err *err);
 /* As-written function -> row form for running (canonicalise, raise, fuse_rows). */
-sm_status sm_pipeline_raise(sm_func *f, sm_func **out, sm_raised *info, sm_err *err);
+sm_status sm_pipeline_raise(sm_func *f, const sm_raise_hints *hints, sm_func **out, sm_raised *info, sm_err *err);
 
 #endif

@@ -22,11 +22,11 @@ sm_status sm_pipeline_package(sm_func *f, const sm_profile *p, const char *const
     return SM_OK;
 }
 
-sm_status sm_pipeline_raise(sm_func *f, sm_func **out, sm_raised *info, sm_err *err) {
+sm_status sm_pipeline_raise(sm_func *f, const sm_raise_hints *hints, sm_func **out, sm_raised *info, sm_err *err) {
     *out = NULL;
     SM_TRY(sm_pass_canonicalise(f, &f, err));
     SM_TRY(sm_pass_check("canonicalise", f, err));
-    SM_TRY(sm_pass_raise(f, &f, info, err));
+    SM_TRY(sm_pass_raise(f, hints, &f, info, err));
     if (!info->ok)
         return SM_OK;
     SM_TRY(sm_pass_check("raise", f, err));
@@ -45,7 +45,7 @@ sm_status sm_pass_decompose(sm_func *f, sm_func **out, sm_err *err) {
 /* ------------------------------------------------------------------ by name, for graph text tests */
 static sm_status raise_only(sm_func *f, sm_func **out, sm_err *err) {
     sm_raised info;
-    SM_TRY(sm_pass_raise(f, out, &info, err));
+    SM_TRY(sm_pass_raise(f, NULL, out, &info, err));
     return info.ok ? SM_OK : SM_FAIL(err, SM_FAILED, "not raised: %s", info.why);
 }
 

@@ -98,6 +98,7 @@ static bool fits(const sm_raise *z, const sm_type *t, const sm_meaning *m) {
     switch (m->kind) {
     case M_NONE:
     case M_FRESH:
+    case M_PICKED:
         return true;
     case M_CACHE:
     case M_UPDATED:
@@ -204,7 +205,8 @@ static const char *kind_name(sm_meaning_kind k) {
         [M_TURNED] = "turned",     [M_BACK] = "back",
         [M_WHERE] = "where",       [M_CACHE] = "cache",
         [M_UPDATED] = "updated",   [M_KV] = "kv",
-        [M_FRESH] = "fresh",       [M_ONE_HOT] = "one_hot",
+        [M_FRESH] = "fresh",
+        [M_PICKED] = "picked",       [M_ONE_HOT] = "one_hot",
         [M_OWN] = "own",           [M_KEEP] = "keep",
         [M_KEPT] = "kept",         [M_PLACED] = "placed",
         [M_SCORES] = "scores",     [M_PROBS] = "probs",
@@ -239,7 +241,7 @@ typedef bool (*sm_raise_rule)(sm_raise *z, const sm_node *n);
 static void walk(sm_raise *z, const sm_func *f) {
     static const sm_raise_rule rooms[] = {
         sm_raise_norm_op, sm_raise_turn_op, sm_raise_mask_op,  sm_raise_attn_op,
-        sm_raise_view_op, sm_raise_rows_op, sm_raise_cache_op,
+        sm_raise_view_op, sm_raise_rows_op, sm_raise_cache_op, sm_raise_head_op,
     };
     for (const sm_node *n = f->body->first; n != NULL && z->b->st == SM_OK && z->info->ok; n = n->next) {
         if (n->n_blocks > 0) {
@@ -273,7 +275,7 @@ static sm_status raise_body(sm_raise *z) {
     return SM_OK;
 }
 
-sm_status sm_pass_raise(sm_func *f, sm_func **out, sm_raised *info, sm_err *err) {
+sm_status sm_pass_raise(sm_func *f, const sm_raise_hints *hints, sm_func **out, sm_raised *info, sm_err *err) {
     sm_func *bound = f;
     memset(info, 0, sizeof *info);
     *out = NULL;
@@ -283,6 +285,7 @@ sm_status sm_pass_raise(sm_func *f, sm_func **out, sm_raised *info, sm_err *err)
     if (z == NULL)
         return SM_NOMEM(err);
     z->info = info;
+    z->hints = hints;
     z->err = err;
     z->n_values = f->graph->n_values;
     z->m = sm_alloc_n(SM_MAX(z->n_values, 1), sizeof *z->m);

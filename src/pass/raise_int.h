@@ -68,6 +68,7 @@ typedef enum sm_meaning_kind {
     M_KEEP,
     M_KEPT,   /* a slot of an input cache, 0 where the rows will stand */
     M_PLACED, /* rows where they will stand, 0 elsewhere */
+    M_PICKED, /* what is made of logits: largest, their ids */
     /* decomposed attention */
     M_SCORES,
     M_PROBS,
@@ -150,11 +151,20 @@ typedef struct sm_raise_cache {
     sm_raise_slot *slot; /* [n_slots], once the cut axes are known */
 } sm_raise_cache;
 
+#define SM_RAISE_HEADS 64
+
+/* Logits of a part of the vocabulary. */
+typedef struct sm_raise_piece {
+    sm_value *row;
+    int64_t first; /* id of its first one, as what is picked says; -1: it does not */
+} sm_raise_piece;
+
 typedef struct sm_raise {
     sm_rebuild r;
     sm_builder *b;
     sm_meaning *m; /* by old value id */
     uint32_t n_values;
+    const sm_raise_hints *hints; /* may be NULL */
     sm_raised *info;
     sm_err *err;
     sm_value *ids, *pos, *out, *batch; /* inputs of the row function */
@@ -168,6 +178,8 @@ typedef struct sm_raise {
     sm_value *freq[SM_RAISE_FREQS]; /* rotary frequencies so far */
     int n_freqs;
     int n_attention; /* numbers the row function's slots */
+    sm_raise_piece logits[SM_RAISE_HEADS]; /* of which something is picked */
+    int n_logits;
 } sm_raise;
 
 /* ------------------------------------------------------------------ raise.c */
@@ -230,6 +242,7 @@ bool sm_raise_view_op(sm_raise *z, const sm_node *n);
 
 /* ------------------------------------------------------------------ transfer functions: give n's results a meaning */
 bool sm_raise_rows_op(sm_raise *z, const sm_node *n);  /* raise_rows.c: embedding, layers, elementwise */
+bool sm_raise_head_op(sm_raise *z, const sm_node *n);  /* raise_io.c: what is picked of logits */
 bool sm_raise_norm_op(sm_raise *z, const sm_node *n);  /* raise_norm.c */
 bool sm_raise_turn_op(sm_raise *z, const sm_node *n);  /* raise_turn.c: positions, rotary */
 bool sm_raise_mask_op(sm_raise *z, const sm_node *n);  /* raise_mask.c */
@@ -253,6 +266,11 @@ sm_value *sm_raise_weight_rows(sm_raise *z, sm_value *w, int64_t lo, int64_t hi)
 /* Weights of equal width one below the other. */
 sm_value *sm_raise_weight_join(sm_raise *z, sm_value *const *w, int n);
 
+/* Without axes of extent 1 that a tensor was given behind its last. */
+sm_value *sm_raise_plain(sm_raise *z, sm_value *c);
+
+/* raise_turn.c: rotary frequencies as a constant of the row function, one per content. */
+sm_value *sm_raise_freq(sm_raise *z, const float *x, int64_t n);
 /* raise_turn.c: an integer input in the role of positions: the first use decides. */
 bool sm_is_pos(sm_raise *z, const sm_meaning *m);
 /* The whole angle axis of a constant 0, 1, 2 ...: positions of the keys. */

@@ -151,11 +151,45 @@ static bool mask_roles(const sm_raise *z, const sm_type *t, sm_meaning *m) {
     return t->rank >= 2;
 }
 
+/* Cosines or sines that the host makes: of which frequencies, the hints say. */
+static bool given_table(sm_raise *z, sm_value *v) {
+    const sm_raise_hints *h = z->hints;
+    for (int i = 0; h != NULL && i < h->n_turns; i++) {
+        const sm_raise_turn *t = &h->turn[i];
+        bool sine = strcmp(t->sin, v->name) == 0;
+        if (!sine && strcmp(t->cos, v->name) != 0)
+            continue;
+        sm_meaning m = {.kind = sine ? M_SIN : M_COS, .f = t->scale, .full = true, .n_piece = 1};
+        m.piece[0] = 2 * t->half;
+        sm_raise_all_ones(&m, v->type.rank);
+        for (int k = 0, angle = 0, rows = 0; k < v->type.rank; k++) {
+            bool both = z->n == m.piece[0] && v->type.rank == 4; /* [1, rot, 1, n] or [1, 1, n, rot] */
+            if (v->type.dims[k] == 1)
+                continue;
+            if (!angle && v->type.dims[k] == m.piece[0] && (!both || v->type.dims[2] == 1 || k == 3)) {
+                m.ax[k] = 0;
+                angle = 1;
+            } else if (!rows && v->type.dims[k] == z->n && !sm_raise_single(z)) {
+                m.ax[k] = AX_TOKENS;
+                rows = 1;
+            }
+        }
+        m.freq = sm_raise_freq(z, t->inv_freq, t->half);
+        return m.freq != NULL && sm_raise_give(z, v, m);
+    }
+    return false;
+}
+
 static sm_status read_float(sm_raise *z, sm_value *v, bool *seen) {
     const sm_type *t = &v->type;
     sm_meaning m = {.kind = M_WHERE, .given = true, .causal = true};
     if (t->kind == SM_V_STATE)
         return add_cache(z, v);
+    if (given_table(z, v))
+        return SM_OK;
+    for (int i = 0; z->hints != NULL && i < z->hints->n_masks; i++)
+        if (strcmp(z->hints->mask[i].name, v->name) == 0)
+            m.window = z->hints->mask[i].window;
     unsigned use = uses_of(z, v, seen);
     bool mask = mask_roles(z, t, &m);
     if (mask && (use & USE_SUM) && !(use & (USE_STORE | USE_OTHER))) {
@@ -225,40 +259,150 @@ static double soft_cap(const sm_node **d) {
     return cap;
 }
 
-/* The last linear over all rows becomes lm_head over the selected ones: with a soft cap when tanh follows. */
-static sm_value *head(sm_raise *z, sm_value *y) {
-    const sm_node *d = y->def;
-    double cap = d != NULL ? soft_cap(&d) : -1;
-    if (cap < 0 || d->op != SM_OP_LINEAR)
+/* The last linear over all rows becomes lm_head over the selected ones, of all pieces of the vocabulary: with a soft cap
+ * when tanh follows. */
+static sm_value *head(sm_raise *z, const sm_raise_piece *p, int n) {
+    sm_value *w[SM_RAISE_HEADS], *bias = NULL, *rows = NULL;
+    double cap = 0;
+    for (int i = 0; i < n; i++) {
+        sm_value *row = sm_raise_flat(z, p[i].row);
+        const sm_node *d = row != NULL ? row->def : NULL;
+        double c = d != NULL ? soft_cap(&d) : -1;
+        if (c < 0 || d->op != SM_OP_LINEAR || (i > 0 && (sm_arg(d, "x") != rows || c != cap)))
+            return NULL;
+        rows = sm_arg(d, "x");
+        cap = c;
+        w[i] = sm_arg(d, "weight");
+        bias = sm_arg(d, "bias");
+        if (bias != NULL && n > 1)
+            return NULL;
+    }
+    sm_value *weight = sm_raise_weight_join(z, w, n);
+    if (weight == NULL)
         return NULL;
-    sm_value *x = select_rows(z, sm_arg(d, "x"));
-    return sm_build(z->b, SM_OP_LM_HEAD, "logits", "x", x, "weight", sm_arg(d, "weight"), "bias", sm_arg(d, "bias"),
+    return sm_build(z->b, SM_OP_LM_HEAD, "logits", "x", select_rows(z, rows), "weight", weight, "bias", bias,
                     "softcap", cap > 0 ? sm_const_f(z->b, SM_FP32, cap) : NULL, NULL);
+}
+
+/* ------------------------------------------------------------------ what is picked of logits */
+static bool remember(sm_raise *z, const sm_meaning *x, int64_t *at) {
+    for (int i = 0; i < z->n_logits; i++)
+        if (z->logits[i].row == x->row) {
+            *at = i;
+            return true;
+        }
+    if (z->n_logits == SM_RAISE_HEADS)
+        return false;
+    *at = z->n_logits;
+    z->logits[z->n_logits++] = (sm_raise_piece){x->row, -1};
+    return true;
+}
+
+bool sm_raise_head_op(sm_raise *z, const sm_node *n) {
+    sm_meaning m = {.kind = M_PICKED, .lo = -1};
+    const sm_meaning *x = sm_raise_of(z, n->n_list > 0 ? n->list[0] : sm_op_row_of(n->op)->n_slots > 0 ? n->in[0] : NULL);
+    bool picks = n->op == SM_OP_REDUCE_ARGMAX || n->op == SM_OP_REDUCE_MAX || n->op == SM_OP_TOPK;
+    if (x->kind == M_ROWS && picks && sm_is_whole(x) && x->f == 1) {
+        if (!remember(z, x, &m.lo))
+            return false;
+    } else if (x->kind == M_PICKED) {
+        int64_t first;
+        m.lo = n->n_list > 0 || picks || n->op == SM_OP_GATHER_ALONG_AXIS ? -1 : x->lo;
+        if (n->op == SM_OP_ADD && m.lo >= 0 && sm_value_int(sm_arg(n, "y"), &first))
+            z->logits[m.lo].first = first;
+    } else {
+        return false;
+    }
+    for (int i = 0; i < n->n_out; i++)
+        z->m[n->out[i]->id] = m;
+    return true;
+}
+
+/* ------------------------------------------------------------------ */
+static int64_t number_behind(const char *name, size_t *stem) {
+    size_t n = strlen(name), at = n;
+    int64_t v = 0;
+    while (at > 0 && name[at - 1] >= '0' && name[at - 1] <= '9' && n - at < 9)
+        at--;
+    for (size_t i = at; i < n; i++)
+        v = v * 10 + (name[i] - '0');
+    *stem = at;
+    return at < n ? v : -1;
+}
+
+/* Several outputs of logits are pieces of the vocabulary, in the order of the numbers behind their names: nothing else
+ * tells them from other results. */
+static bool sort_pieces(sm_raise_piece *p, const char *const *name, int n) {
+    size_t stem, first;
+    int64_t order[SM_RAISE_HEADS];
+    number_behind(name[0], &first);
+    for (int i = 0; i < n; i++) {
+        order[i] = number_behind(name[i], &stem);
+        if (order[i] < 0 || stem != first || strncmp(name[i], name[0], stem) != 0)
+            return false;
+    }
+    for (int i = 1; i < n; i++)
+        for (int k = i; k > 0 && order[k - 1] > order[k]; k--) {
+            sm_raise_piece t = p[k];
+            int64_t o = order[k];
+            p[k] = p[k - 1];
+            order[k] = order[k - 1];
+            p[k - 1] = t;
+            order[k - 1] = o;
+        }
+    return true;
+}
+
+/* What is picked must say where each piece begins. */
+static bool pieces_in_order(const sm_raise *z) {
+    int64_t at = 0;
+    for (int i = 0; i < z->n_logits; i++) {
+        if (z->logits[i].first != at && (i > 0 || z->logits[i].first != -1))
+            return false;
+        at += sm_raise_features(z->logits[i].row);
+    }
+    return true;
 }
 
 void sm_raise_outputs(sm_raise *z) {
     const sm_block *body = z->r.old->body;
+    sm_raise_piece piece[SM_RAISE_HEADS];
+    const char *name[SM_RAISE_HEADS], *picked = NULL;
     int64_t lo, hi;
-    int n_logits = 0;
+    int n = 0;
     for (int i = 0; i < body->n_out && z->info->ok && z->b->st == SM_OK; i++) {
         const sm_value *v = body->out[i];
         const sm_meaning *m = sm_raise_of(z, v);
         if (m->kind != M_NONE && sm_returns_cache(z, v))
             continue;
-        sm_value *row = m->kind == M_ROWS && m->f == 1 && sm_is_whole(m) ? sm_raise_flat(z, m->row) : NULL;
-        if (row == NULL) {
+        if (m->kind == M_PICKED) {
+            picked = v->name;
+            continue;
+        }
+        if (m->kind != M_ROWS || m->f != 1 || !sm_is_whole(m) || n == SM_RAISE_HEADS) {
             sm_raise_fail(z, "output '%s' is not made of parts of a decoder that are known here", v->name);
             return;
         }
-        sm_value *y = head(z, row);
+        name[n] = v->name;
+        piece[n++] = (sm_raise_piece){m->row, -1};
+    }
+    if (n == 0 && picked != NULL && z->info->ok) {
+        if (!pieces_in_order(z))
+            sm_raise_fail(z, "output '%s' picks of pieces of a vocabulary whose order is not known here", picked);
+        n = z->n_logits;
+        memcpy(piece, z->logits, sizeof piece);
+    } else if (n > 1 && !sort_pieces(piece, name, n)) {
+        sm_raise_fail(z, "outputs '%s' and '%s' are no numbered pieces of one vocabulary", name[0], name[1]);
+    }
+    if (z->info->ok && n == 0)
+        sm_raise_fail(z, "the program has no output of logits");
+    if (z->info->ok && z->b->st == SM_OK) {
+        sm_value *y = head(z, piece, n);
         if (y == NULL && z->b->st == SM_OK)
-            sm_raise_fail(z, "output '%s' does not end in a projection to the vocabulary", v->name);
+            sm_raise_fail(z, "output '%s' does not end in a projection to the vocabulary", picked != NULL ? picked : name[0]);
         else
             sm_build_output(z->b, y, NULL);
-        n_logits++;
     }
-    if (z->info->ok && n_logits != 1)
-        sm_raise_fail(z, "the program has not exactly one output of logits");
     if (z->info->ok && z->old_ids == NULL)
         sm_raise_fail(z, "no input is used as token ids");
     if (sm_dim_known(z->n))

@@ -129,9 +129,10 @@ static bool weight(sm_raise *z, const sm_node *n, const sm_value *xv, const sm_m
         return false;
     const sm_type *t = &d->out[0]->type;
     int64_t width = width_of(x);
-    if (t->dims[t->rank - 1] != width || w->type.dims[w->type.rank - 1] < 1)
+    if (t->dims[t->rank - 1] != width)
         return false;
-    if (w->type.rank > 1 || x->f != 1)
+    w = sm_raise_plain(z, w);
+    if (w != NULL && (w->type.rank > 1 || x->f != 1))
         w = sm_raise_vector(z, w, x->f);
     sm_value *in[SM_MAX_SLOTS] = {sm_arg(d, "x"), w, sm_arg(d, "eps")};
     if (w == NULL)

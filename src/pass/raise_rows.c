@@ -147,6 +147,14 @@ static bool align(sm_raise *z, const sm_meaning *a, sm_meaning *b) {
     return b->row != NULL;
 }
 
+/* x * sigmoid(x) */
+static sm_value *silu(sm_raise *z, const sm_node *n, sm_value *x, sm_value *y) {
+    const sm_node *d = y->def;
+    if (n->op != SM_OP_MUL || d == NULL || d->op != SM_OP_SIGMOID || sm_arg(d, "x") != x)
+        return NULL;
+    return sm_build(z->b, SM_OP_SILU, NULL, "x", x, NULL);
+}
+
 static bool two_rows(sm_raise *z, const sm_node *n) {
     const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
     sm_meaning a = operand(z, sm_raise_of(z, x)), b = operand(z, sm_raise_of(z, y));
@@ -155,6 +163,11 @@ static bool two_rows(sm_raise *z, const sm_node *n) {
     sm_meaning m = a;
     if (!sm_raise_join(x, a.ax, y, b.ax, m.ax))
         return false;
+    sm_value *act = silu(z, n, a.row, b.row);
+    if (act == NULL)
+        act = silu(z, n, b.row, a.row);
+    if (act != NULL)
+        return whole(z, n, &m, act);
     /* the order of operands is part of the text: keep it */
     return whole(z, n, &m, sm_build(z->b, n->op, NULL, "x", a.row, "y", b.row, NULL));
 }
@@ -270,8 +283,36 @@ static bool matmul(sm_raise *z, const sm_node *n) {
     return false;
 }
 
+/* Products of the same rows one after the other: one product by the weights one below the other. */
+static bool join_layers(sm_raise *z, const sm_node *n) {
+    sm_value *w[SM_RAISE_HEADS];
+    const sm_node *first = NULL;
+    int64_t axis = 0;
+    bool interleave = false;
+    const sm_value *v = n->list[0];
+    sm_meaning x = *sm_raise_of(z, v);
+    if (n->n_list < 2 || n->n_list > SM_RAISE_HEADS || !sm_arg_int(n, "axis", &axis) ||
+        !sm_arg_bool(n, "interleave", &interleave) || interleave || !sm_raise_is_last(&x, v->type.rank, axis))
+        return false;
+    for (int i = 0; i < n->n_list; i++) {
+        const sm_meaning *m = sm_raise_of(z, n->list[i]);
+        const sm_node *d = m->kind == M_ROWS && m->f == 1 && sm_is_whole(m) ? m->row->def : NULL;
+        if (d == NULL || d->op != SM_OP_LINEAR || sm_arg(d, "bias") != NULL || m->row->type.rank != 2 ||
+            m->last != x.last || n->list[i]->type.rank != v->type.rank ||
+            memcmp(m->ax, x.ax, (size_t)v->type.rank) != 0 ||
+            (first != NULL && sm_arg(d, "x") != sm_arg(first, "x")))
+            return false;
+        first = first != NULL ? first : d;
+        w[i] = sm_arg(d, "weight");
+    }
+    sm_value *all = sm_raise_weight_join(z, w, n->n_list);
+    return all != NULL && whole(z, n, &x, sm_build(z->b, SM_OP_LINEAR, NULL, "x", sm_arg(first, "x"), "weight", all, NULL));
+}
+
 bool sm_raise_rows_op(sm_raise *z, const sm_node *n) {
     switch (n->op) {
+    case SM_OP_CONCAT:
+        return n->n_list > 0 && join_layers(z, n);
     case SM_OP_GATHER:
         return embed(z, n);
     case SM_OP_LINEAR:

@@ -96,6 +96,17 @@ static sm_value *known_freq(sm_raise *z, const float *x, size_t n) {
     return NULL;
 }
 
+static sm_value *keep_freq(sm_raise *z, sm_value *v) {
+    if (v != NULL && z->n_freqs < SM_RAISE_FREQS)
+        z->freq[z->n_freqs++] = v;
+    return v;
+}
+
+sm_value *sm_raise_freq(sm_raise *z, const float *x, int64_t n) {
+    sm_value *v = known_freq(z, x, (size_t)n);
+    return v != NULL ? v : keep_freq(z, sm_const_data(z->b, "inv_freq", SM_FP32, 1, &n, x));
+}
+
 /* The constant as fp32 vector; once when it holds both halves. */
 static sm_value *freq_const(sm_raise *z, sm_value *c, bool *full) {
     size_t got;
@@ -106,15 +117,11 @@ static sm_value *freq_const(sm_raise *z, sm_value *c, bool *full) {
     *full = got >= 4 && got % 2 == 0 && memcmp(x, x + got / 2, got / 2 * sizeof *x) == 0;
     if (*full)
         got /= 2;
-    int64_t n = (int64_t)got;
+    const sm_encoding *e = &c->cst->src.enc;
+    bool as_is = c->type.rank == 1 && c->type.dtype == SM_FP32 && e->id == SM_ENC_DENSE && e->code == SM_FP32;
     sm_value *v = known_freq(z, x, got);
-    if (v == NULL) {
-        const sm_encoding *e = &c->cst->src.enc;
-        bool as_is = c->type.rank == 1 && c->type.dtype == SM_FP32 && e->id == SM_ENC_DENSE && e->code == SM_FP32;
-        v = as_is && !*full ? c : sm_const_data(z->b, "inv_freq", SM_FP32, 1, &n, x);
-        if (v != NULL && z->n_freqs < SM_RAISE_FREQS)
-            z->freq[z->n_freqs++] = v;
-    }
+    if (v == NULL)
+        v = as_is && !*full ? keep_freq(z, c) : sm_raise_freq(z, x, (int64_t)got);
     sm_free(x);
     return v;
 }

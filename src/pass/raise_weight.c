@@ -45,6 +45,10 @@ static sm_value *view(sm_raise *z, sm_value *c, int a, int b) {
     return sm_const_tensor(z->b, c->name, &t);
 }
 
+sm_value *sm_raise_plain(sm_raise *z, sm_value *c) {
+    return c->cst->src.ones > 0 ? sm_const_behind(z->b, c, -c->cst->src.ones) : c;
+}
+
 /* The same bytes as `like`: then it is one weight, which backends hold once. */
 static bool same_bytes(const sm_value *a, const sm_value *like) {
     const sm_tensor *x = &a->cst->src, *y = &like->cst->src;
@@ -92,7 +96,11 @@ sm_value *sm_raise_weight(sm_raise *z, sm_value *c, int out_axis, int in_axis) {
     if (made != NULL && *made != NULL)
         return *made;
     sm_value *w = NULL;
-    if (out_axis < in_axis)
+    if (out_axis == 0 && in_axis == 1 && c->cst->src.rank == 2)
+        w = sm_raise_plain(z, c);
+    else if (c->cst->src.ones > 0)
+        return NULL;
+    else if (out_axis < in_axis)
         w = view(z, c, out_axis, in_axis);
     else if (in_axis == c->type.rank - 2)
         w = turned(z, c);
@@ -104,92 +112,101 @@ sm_value *sm_raise_weight(sm_raise *z, sm_value *c, int out_axis, int in_axis) {
 }
 
 /* ------------------------------------------------------------------ rows of a weight */
-/* Bytes of a part per `rows` rows of the tensor; 0 when rows do not end on a byte, or blocks do not divide there. */
-static size_t part_bytes(const sm_tensor *t, int part, int64_t rows) {
-    size_t bytes[SM_PART_COUNT];
-    sm_err err = {0};
-    int64_t dims[SM_MAX_RANK];
-    memcpy(dims, t->dims, sizeof dims);
-    dims[0] = rows;
-    sm_encoding e = t->enc;
-    if (e.id != SM_ENC_DENSE && e.block[0] > rows)
-        e.block[0] = rows;
-    return sm_enc_sizes(&e, t->rank, dims, bytes, &err) == SM_OK ? bytes[part] : 0;
-}
-
-static bool divides(const sm_tensor *t, int64_t at) {
-    sm_enc_kind k = sm_enc_row_of(t->enc.id)->kind;
-    int64_t cols = t->rank > 1 ? sm_tensor_cols(t) : 1;
-    if (t->deinterleave != 0 || (t->enc.vec > 1 && t->enc.vec_axis == 0) || t->enc.sc != SM_NONE)
-        return false;
-    if (k == SM_KIND_DENSE)
-        return true;
-    if (k == SM_KIND_BLOCK)
-        return true;
-    return t->enc.block[0] > 0 && (t->enc.block[0] >= t->dims[0] ? k == SM_KIND_LUT : at % t->enc.block[0] == 0) &&
-           at * cols * sm_dtype_bits(t->enc.code) % 8 == 0;
-}
-
 sm_value *sm_raise_weight_rows(sm_raise *z, sm_value *w, int64_t lo, int64_t hi) {
-    sm_tensor t = w->cst->src;
+    sm_tensor part;
     if (lo == 0 && hi == w->type.dims[0])
         return w;
-    if (lo < 0 || hi <= lo || hi > w->type.dims[0] || !sm_enc_eq(&t.enc, &w->cst->want, t.rank) || !divides(&t, lo) ||
-        !divides(&t, hi))
-        return NULL;
-    bool one_table = sm_enc_row_of(t.enc.id)->kind == SM_KIND_LUT && t.enc.block[0] >= t.dims[0];
-    for (int p = 0; p < SM_PART_COUNT; p++) {
-        if (t.part[p].n == 0 || (p == SM_PART_LUT && one_table))
-            continue;
-        size_t from = lo > 0 ? part_bytes(&t, p, lo) : 0, to = part_bytes(&t, p, hi);
-        if (to <= from || to > t.part[p].n)
-            return NULL;
-        if (t.part[p].p != NULL)
-            t.part[p].p = (const uint8_t *)t.part[p].p + from;
-        t.part[p].n = to - from;
-    }
-    t.dims[0] = hi - lo;
-    if (one_table)
-        t.enc.block[0] = hi - lo;
-    return sm_const_tensor(z->b, w->name, &t);
+    return sm_tensor_slice(&w->cst->src, lo, hi - lo, &part) ? sm_const_rows(z->b, w, lo, hi - lo) : NULL;
 }
 
 /* ------------------------------------------------------------------ weights joined */
-static bool joins(const sm_tensor *a, const sm_tensor *b, int64_t rows) {
+static int64_t common(int64_t a, int64_t b) {
+    while (b != 0) {
+        int64_t t = a % b;
+        a = b;
+        b = t;
+    }
+    return a;
+}
+
+/* Rows that a block of codes shares a scale or a palette in; 1 where nothing is shared. */
+static int64_t shared(const sm_tensor *t) {
+    sm_enc_kind k = sm_enc_row_of(t->enc.id)->kind;
+    return k == SM_KIND_AFFINE || k == SM_KIND_LUT ? t->enc.block[0] : 1;
+}
+
+static bool alike(const sm_tensor *a, const sm_tensor *b) {
     sm_encoding x = a->enc, y = b->enc;
-    if (x.id != SM_ENC_DENSE && x.block[0] >= a->dims[0])
-        x.block[0] = y.block[0] = b->dims[0] == rows ? rows : 0;
-    return a->rank == b->rank && (a->rank < 2 || a->dims[1] == b->dims[1]) && a->dtype == b->dtype &&
-           sm_enc_eq(&x, &y, a->rank) && divides(a, a->dims[0]) && a->deinterleave == b->deinterleave &&
-           a->part[SM_PART_DATA].p != NULL && b->part[SM_PART_DATA].p != NULL;
+    x.block[0] = y.block[0] = 1;
+    return a->rank == b->rank && a->rank <= 2 && (a->rank < 2 || a->dims[1] == b->dims[1]) && a->dtype == b->dtype &&
+           sm_enc_eq(&x, &y, a->rank) && a->deinterleave == 0 && b->deinterleave == 0 && b->enc.sc == SM_NONE &&
+           (b->enc.vec <= 1 || b->enc.vec_axis != 0) && b->part[SM_PART_DATA].p != NULL;
+}
+
+/* Pieces that were cut from one tensor lie behind each other. */
+static bool behind_each_other(sm_value *const *w, int n) {
+    for (int i = 1; i < n; i++)
+        for (int p = 0; p < SM_PART_COUNT; p++) {
+            const sm_bytes *a = &w[i - 1]->cst->src.part[p], *b = &w[i]->cst->src.part[p];
+            if (shared(&w[i]->cst->src) != shared(&w[0]->cst->src) || (a->n > 0 && a->p + a->n != b->p))
+                return false;
+        }
+    return true;
+}
+
+/* Part p of all pieces, scales and palettes once per `block` rows. */
+static bool join_part(sm_raise *z, sm_value *const *w, int n, int p, int64_t block, sm_bytes *out) {
+    size_t bytes = 0, at = 0;
+    for (int i = 0; i < n; i++)
+        bytes += w[i]->cst->src.part[p].n * (size_t)(p == SM_PART_DATA ? 1 : shared(&w[i]->cst->src) / block);
+    *out = (sm_bytes){NULL, 0};
+    if (bytes == 0)
+        return true;
+    uint8_t *x = sm_arena_alloc(z->b->g->arena, bytes);
+    if (x == NULL) {
+        z->b->st = SM_NOMEM(&z->b->err);
+        return false;
+    }
+    for (int i = 0; i < n; i++) {
+        const sm_tensor *t = &w[i]->cst->src;
+        int64_t groups = p == SM_PART_DATA ? 1 : t->dims[0] / shared(t);
+        int64_t times = p == SM_PART_DATA ? 1 : shared(t) / block;
+        size_t each = t->part[p].n / (size_t)groups;
+        if (each * (size_t)groups != t->part[p].n)
+            return false;
+        for (int64_t g = 0; g < groups; g++)
+            for (int64_t k = 0; k < times; k++, at += each)
+                memcpy(x + at, t->part[p].p + (size_t)g * each, each);
+    }
+    *out = (sm_bytes){x, bytes};
+    return true;
 }
 
 sm_value *sm_raise_weight_join(sm_raise *z, sm_value *const *w, int n) {
     sm_tensor t = w[0]->cst->src;
-    int64_t rows = 0, each = t.dims[0];
+    int64_t rows = 0, block = 0;
+    if (n == 1)
+        return w[0];
     for (int i = 0; i < n; i++) {
-        if (!joins(&t, &w[i]->cst->src, each) || (t.enc.id != SM_ENC_DENSE && w[i]->type.dims[0] != each))
+        const sm_tensor *p = &w[i]->cst->src;
+        int64_t bits = p->rank > 1 && p->enc.code != SM_NONE ? p->dims[1] * sm_dtype_bits(p->enc.code) : 8;
+        if (!alike(&t, p) || shared(p) < 1 || p->dims[0] % shared(p) != 0 ||
+            (i < n - 1 && p->dims[0] * bits % 8 != 0))
             return NULL;
-        rows += w[i]->type.dims[0];
+        rows += p->dims[0];
+        block = common(shared(p), block);
     }
+    bool views = behind_each_other(w, n);
     for (int p = 0; p < SM_PART_COUNT; p++) {
-        size_t bytes = 0, at = 0;
-        for (int i = 0; i < n; i++)
-            bytes += w[i]->cst->src.part[p].n;
-        if (bytes == 0)
-            continue;
-        uint8_t *x = sm_arena_alloc(z->b->g->arena, bytes);
-        if (x == NULL) {
-            z->b->st = SM_NOMEM(&z->b->err);
+        if (!views && !join_part(z, w, n, p, block, &t.part[p]))
             return NULL;
-        }
-        for (int i = 0; i < n; i++) {
-            const sm_bytes *from = &w[i]->cst->src.part[p];
-            memcpy(x + at, from->p, from->n);
-            at += from->n;
-        }
-        t.part[p] = (sm_bytes){x, bytes};
+        for (int i = 1; views && i < n; i++)
+            t.part[p].n += w[i]->cst->src.part[p].n;
     }
     t.dims[0] = rows;
-    return sm_const_tensor(z->b, w[0]->name, &t);
+    if (shared(&t) != block)
+        t.enc.block[0] = block;
+    sm_value *v = sm_const_tensor(z->b, w[0]->name, &t);
+    bool same = v != NULL && z->table != NULL && same_bytes(v, z->table);
+    return same ? z->table : v;
 }

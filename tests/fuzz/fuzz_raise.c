@@ -40,7 +40,7 @@ static void raise_func(sm_func *f) {
     sm_err err = {0};
     sm_raised info = {0};
     sm_func *out = NULL;
-    sm_status st = sm_pipeline_raise(f, &out, &info, &err);
+    sm_status st = sm_pipeline_raise(f, NULL, &out, &info, &err);
     if (st != SM_OK)
         die("raising failed", err.msg);
     if (info.ok != (out != NULL) || (!info.ok && info.why[0] == 0))

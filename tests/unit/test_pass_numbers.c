@@ -362,7 +362,7 @@ static void one_mutant(const tiny_spec *z, const char *profile, uint64_t seed) {
     if (sm_pipeline_package(f, &p, &name, 1, &f, NULL, &err) != SM_OK)
         fail_msg("model %d as %s: %s", (int)z->seed, profile, err.msg);
     to = mutant(f, seed, what, sizeof what);
-    if (to != NULL && sm_pipeline_raise(to, &back, &info, &err) != SM_OK)
+    if (to != NULL && sm_pipeline_raise(to, NULL, &back, &info, &err) != SM_OK)
         fail_msg("mutant %d (%s): %s", (int)seed, what, err.msg);
     n_no_program += to == NULL;
     n_refused += to != NULL && !info.ok;

@@ -36,6 +36,22 @@ static void print(const sm_func *f, sm_str *out) {
         fail_msg("print: %s", err.msg);
 }
 
+/* What convert writes beside a package for its host. */
+typedef struct told {
+    sm_raise_turn turn[8];
+    sm_raise_hints h;
+} told;
+
+static const sm_raise_hints *tell(told *t, const sm_lowered *notes) {
+    for (int i = 0; i < notes->n_turns; i++) {
+        const sm_lowered_turn *n = &notes->turn[i];
+        t->turn[i] = (sm_raise_turn){n->cos, n->sin, n->scale, (const float *)n->inv_freq->cst->src.part[SM_PART_DATA].p,
+                                     n->inv_freq->type.dims[0]};
+    }
+    t->h = (sm_raise_hints){t->turn, notes->n_turns, notes->mask, notes->n_masks};
+    return &t->h;
+}
+
 static void identity(const tiny_spec *z, const char *profile) {
     sm_err err = {0};
     sm_graph *g = NULL;
@@ -43,15 +59,17 @@ static void identity(const tiny_spec *z, const char *profile) {
     sm_raised info;
     sm_str before = SM_STR_INIT, after = SM_STR_INIT;
     sm_profile p = sized(profile);
+    sm_lowered notes = {0};
+    told t;
     if (tiny_model(z, &g, &err) != SM_OK)
         fail_msg("model %d: %s", (int)z->seed, err.msg);
     f = sm_graph_func(g, NULL);
     if (sm_pass_encode(f, &p, &f, &err) != SM_OK)
         fail_msg("encode %d: %s", (int)z->seed, err.msg);
     print(f, &before);
-    if (sm_pass_lower(f, &p, &f, NULL, &err) != SM_OK || sm_verify_func(f, &err) != SM_OK)
+    if (sm_pass_lower(f, &p, &f, &notes, &err) != SM_OK || sm_verify_func(f, &err) != SM_OK)
         fail_msg("lower %d as %s: %s", (int)z->seed, profile, err.msg);
-    if (sm_pipeline_raise(f, &back, &info, &err) != SM_OK)
+    if (sm_pipeline_raise(f, tell(&t, &notes), &back, &info, &err) != SM_OK)
         fail_msg("raise %d from %s: %s", (int)z->seed, profile, err.msg);
     if (!info.ok)
         fail_msg("model %d as %s not raised: %s", (int)z->seed, profile, info.why);
@@ -77,6 +95,12 @@ static void identity_kv_io(void **state) {
         identity(&tiny_specs[i], "kv-io");
 }
 
+static void identity_ane(void **state) {
+    (void)state;
+    for (size_t i = 0; i < SM_ARRAY_LEN(tiny_specs); i++)
+        identity(&tiny_specs[i], "ane");
+}
+
 /* What is not a decoder says why. */
 static void not_raised(void **state) {
     (void)state;
@@ -91,7 +115,7 @@ static void not_raised(void **state) {
     sm_value *x = sm_build_input(&b, "x", (sm_type){.kind = SM_V_TENSOR, .dtype = SM_FP16, .rank = 2, .dims = {3, 4}});
     sm_build_output(&b, sm_build(&b, SM_OP_RELU, "y", "x", x, NULL), NULL);
     assert_int_equal(sm_build_end(&b, &err), SM_OK);
-    assert_int_equal(sm_pipeline_raise(f, &back, &info, &err), SM_OK);
+    assert_int_equal(sm_pipeline_raise(f, NULL, &back, &info, &err), SM_OK);
     assert_false(info.ok);
     assert_null(back);
     assert_true(strlen(info.why) > 0);
@@ -111,7 +135,7 @@ static bool out_and_back(void *ctx) {
         const char *name = f->name;
         sm_status st = sm_pipeline_package(f, &p, &name, 1, &f, NULL, &err);
         if (st == SM_OK)
-            st = sm_pipeline_raise(f, &back, &info, &err);
+            st = sm_pipeline_raise(f, NULL, &back, &info, &err);
         ok = st == SM_OK;
         assert_true(ok || (st == SM_RESOURCE && err.msg[0] != 0));
         assert_true(!ok || info.ok);
@@ -366,7 +390,7 @@ static void twists(void **state) {
         sm_raised info;
         assert_int_equal(sm_graph_new(&g, &err), SM_OK);
         sm_func *f = written_decoder(g, (twist)w);
-        if (sm_pipeline_raise(f, &back, &info, &err) != SM_OK)
+        if (sm_pipeline_raise(f, NULL, &back, &info, &err) != SM_OK)
             fail_msg("twist %d: %s", w, err.msg);
         if (info.ok != right)
             fail_msg("twist %d: %s", w, info.ok ? "is raised" : info.why);
@@ -385,7 +409,7 @@ static void twists(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(identity_gpu), cmocka_unit_test(identity_kv_io), cmocka_unit_test(not_raised),
+        cmocka_unit_test(identity_gpu), cmocka_unit_test(identity_kv_io), cmocka_unit_test(identity_ane), cmocka_unit_test(not_raised),
         cmocka_unit_test(twists),       cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
