@@ -14,6 +14,7 @@
 #include "base/number.h"
 #include "format/foreign.h"
 #include "format/gguf.h"
+#include "job/pkg_hints.h"
 #include "pass/pass.h"
 
 static void free_checkpoint(void *c) {
@@ -176,16 +177,26 @@ static void raised_facts(sm_loaded *l, const sm_raised *r) {
         l->info.vocab = (int32_t)t->dims[1];
 }
 
+/* The default function, else the first other one that is a model: those of a package share weights and differ in tokens per
+ * call, context, or which rows' logits they give. */
 sm_status sm_loaded_raise(sm_loaded *l, const char *path, sm_err *err) {
-    sm_raised raised = {0};
+    sm_raised raised = {0}, first = {0};
+    sm_raise_hints hints;
     sm_func *f = sm_graph_func(l->graph, l->pkg->default_function);
     if (!f)
         return SM_FAIL(err, SM_BADINPUT, "%s: its default function '%s' is missing", path, l->pkg->default_function);
-    SM_TRY(sm_pipeline_raise(f, NULL, &l->func, &raised, err));
+    SM_TRY(sm_pkg_hints(l->pkg, &hints, err));
+    SM_TRY(sm_pipeline_raise(f, &hints, &l->func, &raised, err));
+    first = raised;
+    for (int i = 0; i < l->graph->n_funcs && !l->func; i++) {
+        sm_func *other = l->graph->funcs[i];
+        if (strcmp(other->name, l->pkg->default_function) != 0)
+            SM_TRY(sm_pipeline_raise(other, &hints, &l->func, &raised, err));
+    }
     if (l->func)
         raised_facts(l, &raised);
     else
-        snprintf(l->why, sizeof l->why, "%s", raised.why);
+        snprintf(l->why, sizeof l->why, "%s", first.why);
     return SM_OK;
 }
 

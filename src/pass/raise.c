@@ -42,6 +42,7 @@ static bool wants_tokens(const sm_meaning *m) {
     case M_PROBS:
         return true;
     case M_KEY_POS:
+    case M_PAST:
         return false;
     default:
         return m->kind >= M_ROWS && m->kind <= M_TURNED && !m->last;
@@ -193,29 +194,64 @@ static sm_status check_slots(sm_raise *z) {
 /* ------------------------------------------------------------------ SMELT_DEBUG=pass:4 shows what each value means */
 static const char *kind_name(sm_meaning_kind k) {
     static const char *const name[] = {
-        [M_NONE] = "none",         [M_ROWS] = "rows",
-        [M_SQUARE] = "square",     [M_MEAN] = "mean",
-        [M_MEAN_EPS] = "mean_eps", [M_RMS] = "rms",
-        [M_INV_RMS] = "inv_rms",   [M_PLUS_MINUS] = "plus_minus",
-        [M_PM_NORM] = "pm_norm",   [M_INT] = "int",
-        [M_POS] = "pos",           [M_KEY_POS] = "key_pos",
-        [M_ANGLE] = "angle",       [M_COS] = "cos",
-        [M_SIN] = "sin",           [M_ROTATED] = "rotated",
-        [M_TURN] = "turn",         [M_HALF_TURN] = "half_turn",
-        [M_TURNED] = "turned",     [M_BACK] = "back",
-        [M_WHERE] = "where",       [M_CACHE] = "cache",
-        [M_UPDATED] = "updated",   [M_KV] = "kv",
+        [M_NONE] = "none",
+        [M_ROWS] = "rows",
+        [M_SQUARE] = "square",
+        [M_MEAN] = "mean",
+        [M_MEAN_EPS] = "mean_eps",
+        [M_RMS] = "rms",
+        [M_INV_RMS] = "inv_rms",
+        [M_PLUS_MINUS] = "plus_minus",
+        [M_PM_NORM] = "pm_norm",
+        [M_INT] = "int",
+        [M_POS] = "pos",
+        [M_PAST] = "past",
+        [M_KEY_POS] = "key_pos",
+        [M_ANGLE] = "angle",
+        [M_COS] = "cos",
+        [M_SIN] = "sin",
+        [M_ROTATED] = "rotated",
+        [M_TURN] = "turn",
+        [M_HALF_TURN] = "half_turn",
+        [M_TURNED] = "turned",
+        [M_BACK] = "back",
+        [M_WHERE] = "where",
+        [M_CACHE] = "cache",
+        [M_UPDATED] = "updated",
+        [M_KV] = "kv",
         [M_FRESH] = "fresh",
-        [M_PICKED] = "picked",       [M_ONE_HOT] = "one_hot",
-        [M_OWN] = "own",           [M_KEEP] = "keep",
-        [M_KEPT] = "kept",         [M_PLACED] = "placed",
-        [M_SCORES] = "scores",     [M_PROBS] = "probs",
+        [M_PICKED] = "picked",
+        [M_ONE_HOT] = "one_hot",
+        [M_OWN] = "own",
+        [M_KEEP] = "keep",
+        [M_KEPT] = "kept",
+        [M_PLACED] = "placed",
+        [M_SCORES] = "scores",
+        [M_PROBS] = "probs",
     };
     return name[k];
 }
 
+static const char *role_name(int role) {
+    static const char *const piece[SM_RAISE_PIECES] = {"a", "b", "c", "d", "e", "f"};
+    switch (role) {
+    case AX_ONE:
+        return "1";
+    case AX_TOKENS:
+        return "n";
+    case AX_KEYS:
+        return "keys";
+    case AX_GROUP:
+        return "group";
+    case AX_SLOTS:
+        return "slots";
+    default:
+        return role >= 0 && role < SM_RAISE_PIECES ? piece[role] : "?";
+    }
+}
+
 static void show(const sm_raise *z, const sm_node *n) {
-    char roles[SM_MAX_RANK * 4 + 1] = "";
+    char roles[SM_MAX_RANK * 8 + 1] = "";
     if (!sm_trace_on(SM_T_PASS, 4))
         return;
     for (int i = 0; i < n->n_out; i++) {
@@ -223,13 +259,7 @@ static void show(const sm_raise *z, const sm_node *n) {
         const sm_meaning *m = &z->m[v->id];
         size_t at = 0;
         for (int k = 0; k < v->type.rank && m->kind != M_NONE; k++)
-            at += (size_t)snprintf(roles + at, sizeof roles - at, "%s",
-                                   m->ax[k] == AX_ONE      ? " 1"
-                                   : m->ax[k] == AX_TOKENS ? " n"
-                                   : m->ax[k] == AX_KEYS   ? " k"
-                                   : m->ax[k] == AX_GROUP
-                                       ? " g"
-                                       : (const char *[]){" a", " b", " c", " d", " e", " f", " g"}[m->ax[k] % 7]);
+            at += (size_t)snprintf(roles + at, sizeof roles - at, " %s", role_name(m->ax[k]));
         sm_trace(SM_T_PASS, 4, "%s -> %s: %s%s", sm_op_row_of(n->op)->name, v->name, kind_name(m->kind),
                  m->kind != M_NONE ? roles : "");
     }

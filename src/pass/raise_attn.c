@@ -196,6 +196,19 @@ static bool result_roles(const contraction *c, const sm_meaning *a, const sm_mea
     return found;
 }
 
+/* A factor of all queries is one of the scores. */
+static void take_factor(sm_meaning *s) {
+    const sm_value *row = s->row;
+    double f;
+    while (row->def != NULL && row->def->op == SM_OP_RESHAPE)
+        row = sm_arg(row->def, "x");
+    const sm_node *d = row->def;
+    if (d == NULL || d->op != SM_OP_MUL || sm_arg(d, "y")->type.rank != 0 || !sm_raise_scalar(sm_arg(d, "y"), &f))
+        return;
+    s->row = sm_arg(d, "x");
+    s->f *= f;
+}
+
 static bool scores(sm_raise *z, const contraction *c, sm_meaning *out) {
     const sm_meaning *q = sm_raise_of(z, c->a);
     sm_meaning k = sm_raise_content(z, c->b);
@@ -221,6 +234,7 @@ static bool scores(sm_raise *z, const contraction *c, sm_meaning *out) {
     out->khi = d;
     out->joined = k.joined;
     out->f = q->f;
+    take_factor(out);
     return true;
 }
 

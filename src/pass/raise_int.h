@@ -47,6 +47,7 @@ typedef enum sm_meaning_kind {
     /* positions */
     M_INT,     /* an integer input over tokens, kept in `row`: ids or positions, as first used */
     M_POS,     /* positions of the rows */
+    M_PAST,    /* position of the first of them */
     M_KEY_POS, /* positions of the keys */
     M_ANGLE,   /* position * inv_freq; piece 0 is the angle */
     M_COS,
@@ -56,8 +57,9 @@ typedef enum sm_meaning_kind {
     M_HALF_TURN, /* first or second half of what turns: x1 cos - x2 sin, x2 cos + x1 sin */
     M_TURNED,    /* rotary embedding of elements klo..khi of row_k, heads of which go on behind them */
     /* masks */
-    M_BACK,  /* f * (row position - key position) */
-    M_WHERE, /* seen where a key is in a set (causal, window), hidden elsewhere */
+    M_FILLED, /* key position < position of the first row */
+    M_BACK,   /* f * (row position - key position) */
+    M_WHERE,  /* seen where a key is in a set (causal, window), hidden elsewhere */
     /* caches; roles of CACHE are the axes of the cache */
     M_CACHE,   /* what a state or an input held before the call, or a slot of it */
     M_UPDATED, /* a cache with row stored in slot */
@@ -111,6 +113,7 @@ typedef struct sm_meaning {
     bool joined;             /* KV, SCORES: old columns, then the rows' own; KEY_POS, BACK, WHERE: positions of such */
     bool given;              /* WHERE: an input of the program, taken to be the causal mask; ONE_HOT: an input too */
     bool made;               /* WHERE: of key positions */
+    bool guarded;            /* KEY_POS: columns that are not filled yet are far ahead */
     bool causal;             /* WHERE: key position <= row position */
     int64_t window;          /* WHERE, SCORES: row position - key position < window; 0: any */
     double seen, hidden;     /* WHERE: its two values */
@@ -177,7 +180,7 @@ typedef struct sm_raise {
     int n_caches;
     sm_value *freq[SM_RAISE_FREQS]; /* rotary frequencies so far */
     int n_freqs;
-    int n_attention; /* numbers the row function's slots */
+    int n_attention;                       /* numbers the row function's slots */
     sm_raise_piece logits[SM_RAISE_HEADS]; /* of which something is picked */
     int n_logits;
 } sm_raise;

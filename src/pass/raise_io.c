@@ -280,8 +280,8 @@ static sm_value *head(sm_raise *z, const sm_raise_piece *p, int n) {
     sm_value *weight = sm_raise_weight_join(z, w, n);
     if (weight == NULL)
         return NULL;
-    return sm_build(z->b, SM_OP_LM_HEAD, "logits", "x", select_rows(z, rows), "weight", weight, "bias", bias,
-                    "softcap", cap > 0 ? sm_const_f(z->b, SM_FP32, cap) : NULL, NULL);
+    return sm_build(z->b, SM_OP_LM_HEAD, "logits", "x", select_rows(z, rows), "weight", weight, "bias", bias, "softcap",
+                    cap > 0 ? sm_const_f(z->b, SM_FP32, cap) : NULL, NULL);
 }
 
 /* ------------------------------------------------------------------ what is picked of logits */
@@ -300,7 +300,9 @@ static bool remember(sm_raise *z, const sm_meaning *x, int64_t *at) {
 
 bool sm_raise_head_op(sm_raise *z, const sm_node *n) {
     sm_meaning m = {.kind = M_PICKED, .lo = -1};
-    const sm_meaning *x = sm_raise_of(z, n->n_list > 0 ? n->list[0] : sm_op_row_of(n->op)->n_slots > 0 ? n->in[0] : NULL);
+    const sm_meaning *x = sm_raise_of(z, n->n_list > 0                      ? n->list[0]
+                                         : sm_op_row_of(n->op)->n_slots > 0 ? n->in[0]
+                                                                            : NULL);
     bool picks = n->op == SM_OP_REDUCE_ARGMAX || n->op == SM_OP_REDUCE_MAX || n->op == SM_OP_TOPK;
     if (x->kind == M_ROWS && picks && sm_is_whole(x) && x->f == 1) {
         if (!remember(z, x, &m.lo))
@@ -399,7 +401,8 @@ void sm_raise_outputs(sm_raise *z) {
     if (z->info->ok && z->b->st == SM_OK) {
         sm_value *y = head(z, piece, n);
         if (y == NULL && z->b->st == SM_OK)
-            sm_raise_fail(z, "output '%s' does not end in a projection to the vocabulary", picked != NULL ? picked : name[0]);
+            sm_raise_fail(z, "output '%s' does not end in a projection to the vocabulary",
+                          picked != NULL ? picked : name[0]);
         else
             sm_build_output(z->b, y, NULL);
     }

@@ -35,7 +35,7 @@ static bool positions(sm_raise *z, const sm_node *n, sm_meaning *m, double *sign
         return false;
     if (p->cst != NULL || (pm->kind != M_POS && pm->kind != M_INT))
         return false;
-    *m = (sm_meaning){.joined = key.joined, .made = true};
+    *m = (sm_meaning){.joined = key.joined, .made = true, .guarded = key.guarded};
     *sign = behind ? 1 : -1;
     return sm_raise_join(x, behind ? pm->ax : key.ax, y, behind ? key.ax : pm->ax, m->ax) && sm_is_pos(z, pm);
 }
@@ -68,6 +68,8 @@ static bool distance(sm_raise *z, const sm_node *n, sm_meaning m, sm_op op, doub
         return false;
     m.kind = M_WHERE;
     m.causal = w == 0;
+    if (m.causal && m.joined && !m.guarded) /* columns that are not filled would be seen */
+        return false;
     m.window = w;
     m.given = false;
     m.made = true;
@@ -75,6 +77,31 @@ static bool distance(sm_raise *z, const sm_node *n, sm_meaning m, sm_op op, doub
     m.seen = inside;
     m.hidden = !inside;
     return sm_raise_set(z, n, m);
+}
+
+/* Columns of a cache that hold something: key < position of the first row. */
+static bool filled(sm_raise *z, const sm_node *n) {
+    bool less = n->op == SM_OP_LESS;
+    const sm_value *k = sm_arg(n, less ? "x" : "y"), *p = sm_arg(n, less ? "y" : "x");
+    const sm_meaning *pm = sm_raise_of(z, p);
+    sm_meaning key, m = {.kind = M_FILLED};
+    if ((n->op != SM_OP_LESS && n->op != SM_OP_GREATER) || !key_pos(z, k, &key) || key.joined || key.guarded ||
+        !(pm->kind == M_PAST || (sm_raise_single(z) && (pm->kind == M_POS || pm->kind == M_INT) && sm_is_pos(z, pm))) ||
+        !sm_raise_join(k, key.ax, p, pm->ax, m.ax))
+        return false;
+    return sm_raise_set(z, n, m);
+}
+
+/* select(filled, key positions, far ahead) */
+static bool guard(sm_raise *z, const sm_node *n) {
+    const sm_value *a = sm_arg(n, "a");
+    sm_meaning key;
+    double far;
+    if (sm_raise_arg(z, n, "cond")->kind != M_FILLED || !key_pos(z, a, &key) || key.joined ||
+        a->type.rank != n->out[0]->type.rank || !sm_value_float(sm_arg(n, "b"), &far) || far < 1 << 24)
+        return false;
+    key.guarded = true;
+    return sm_raise_set(z, n, key);
 }
 
 static bool compare(sm_raise *z, const sm_node *n) {
@@ -230,14 +257,14 @@ bool sm_raise_mask_op(sm_raise *z, const sm_node *n) {
     case SM_OP_GREATER_EQUAL:
     case SM_OP_LESS:
     case SM_OP_LESS_EQUAL:
-        return compare(z, n);
+        return filled(z, n) || compare(z, n);
     case SM_OP_LOGICAL_AND:
     case SM_OP_LOGICAL_OR:
         return logical(z, n);
     case SM_OP_LOGICAL_NOT:
         return swap(z, n);
     case SM_OP_SELECT:
-        return choose(z, n);
+        return guard(z, n) || choose(z, n);
     case SM_OP_ADD:
     case SM_OP_MUL:
     case SM_OP_MINIMUM:

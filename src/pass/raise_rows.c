@@ -299,14 +299,14 @@ static bool join_layers(sm_raise *z, const sm_node *n) {
         const sm_node *d = m->kind == M_ROWS && m->f == 1 && sm_is_whole(m) ? m->row->def : NULL;
         if (d == NULL || d->op != SM_OP_LINEAR || sm_arg(d, "bias") != NULL || m->row->type.rank != 2 ||
             m->last != x.last || n->list[i]->type.rank != v->type.rank ||
-            memcmp(m->ax, x.ax, (size_t)v->type.rank) != 0 ||
-            (first != NULL && sm_arg(d, "x") != sm_arg(first, "x")))
+            memcmp(m->ax, x.ax, (size_t)v->type.rank) != 0 || (first != NULL && sm_arg(d, "x") != sm_arg(first, "x")))
             return false;
         first = first != NULL ? first : d;
         w[i] = sm_arg(d, "weight");
     }
     sm_value *all = sm_raise_weight_join(z, w, n->n_list);
-    return all != NULL && whole(z, n, &x, sm_build(z->b, SM_OP_LINEAR, NULL, "x", sm_arg(first, "x"), "weight", all, NULL));
+    return all != NULL &&
+           whole(z, n, &x, sm_build(z->b, SM_OP_LINEAR, NULL, "x", sm_arg(first, "x"), "weight", all, NULL));
 }
 
 bool sm_raise_rows_op(sm_raise *z, const sm_node *n) {

@@ -99,7 +99,7 @@ static bool has_shape(const sm_value *row, int n, const int64_t *piece) {
 
 sm_value *sm_raise_shape(sm_raise *z, sm_value *row, int n, const int64_t *piece) {
     int32_t shape[SM_MAX_RANK] = {-1};
-    if (row == NULL || n + 1 > SM_MAX_RANK)
+    if (row == NULL || n < 1 || n + 1 > SM_MAX_RANK)
         return NULL;
     if (has_shape(row, n, piece))
         return row;
@@ -107,6 +107,13 @@ sm_value *sm_raise_shape(sm_raise *z, sm_value *row, int n, const int64_t *piece
         row = sm_arg(row->def, "x");
     if (has_shape(row, n, piece))
         return row;
+    const sm_node *d = row->def;
+    if (d != NULL && d->op == SM_OP_RMS_NORM && row->type.dims[row->type.rank - 1] == piece[n - 1]) {
+        /* heads are heads before their norm: one of them is a reshape that programs do not write */
+        sm_value *norm[SM_MAX_SLOTS] = {sm_raise_shape(z, sm_arg(d, "x"), n, piece), sm_arg(d, "gamma"),
+                                        sm_arg(d, "eps")};
+        return norm[0] != NULL ? sm_raise_again(z, SM_OP_RMS_NORM, norm) : NULL;
+    }
     for (int i = 0; i < n; i++)
         shape[i + 1] = (int32_t)piece[i];
     sm_value *in[SM_MAX_SLOTS] = {row, sm_const_i32s(z->b, shape, n + 1)};
@@ -422,7 +429,7 @@ static bool cast(sm_raise *z, const sm_node *n) {
     bool ids = x->kind == M_INT;
     bool wide = sm_dtype_bits(b) >= 16 && (sm_dtype_kind(b) == 'i' || (sm_dtype_kind(b) == 'u' && ids));
     bool ints = sm_dtype_kind(a) != 'f' && a != SM_BOOL && wide;
-    bool place = ids || x->kind == M_POS || x->kind == M_KEY_POS || x->kind == M_BACK;
+    bool place = ids || x->kind == M_POS || x->kind == M_PAST || x->kind == M_KEY_POS || x->kind == M_BACK;
     bool flag = (x->kind == M_WHERE || x->kind == M_ONE_HOT || x->kind == M_OWN || x->kind == M_KEEP) && b != SM_BOOL;
     if (x->kind == M_NONE || x->kind == M_FRESH)
         return false;
@@ -505,6 +512,11 @@ static bool cut(sm_raise *z, const sm_value *out, const sm_value *in, const sm_d
                 return false;
         } else if (role == AX_TOKENS && x->kind == M_ROWS && last_token(z, lo[axis], hi[axis])) {
             y.last = true;
+            y.ax[axis] = AX_ONE;
+        } else if (role == AX_TOKENS && (x->kind == M_POS || x->kind == M_INT) && lo[axis] == 0 && hi[axis] == 1) {
+            if (!sm_is_pos(z, x))
+                return false;
+            y.kind = M_PAST;
             y.ax[axis] = AX_ONE;
         } else if (role == AX_KEYS && lo[axis] == 0 && !x->joined &&
                    (x->kind == M_KV || x->kind == M_WHERE || x->kind == M_KEY_POS)) {
@@ -658,6 +670,12 @@ static bool join_parts(sm_raise *z, const sm_node *n) {
     return y.row != NULL && sm_raise_set(z, n, y);
 }
 
+/* A concat of one value is it. */
+static bool only_one(sm_raise *z, const sm_node *n) {
+    sm_meaning m = sm_raise_content(z, n->list[0]);
+    return m.kind != M_NONE && m.kind != M_FRESH && sm_raise_set(z, n, m);
+}
+
 bool sm_raise_view_op(sm_raise *z, const sm_node *n) {
     switch (n->op) {
     case SM_OP_IDENTITY:
@@ -680,7 +698,7 @@ bool sm_raise_view_op(sm_raise *z, const sm_node *n) {
     case SM_OP_GATHER:
         return gather(z, n);
     case SM_OP_CONCAT:
-        return join_parts(z, n);
+        return n->n_list == 1 ? only_one(z, n) : join_parts(z, n);
     default:
         return false;
     }

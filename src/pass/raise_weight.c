@@ -54,8 +54,8 @@ static bool same_bytes(const sm_value *a, const sm_value *like) {
     const sm_tensor *x = &a->cst->src, *y = &like->cst->src;
     return x->part[SM_PART_DATA].p == y->part[SM_PART_DATA].p && x->part[SM_PART_DATA].p != NULL &&
            x->rank == y->rank && memcmp(x->dims, y->dims, (size_t)x->rank * sizeof *x->dims) == 0 &&
-           sm_enc_eq(&x->enc, &y->enc, x->rank) && x->part[SM_PART_LUT].p == y->part[SM_PART_LUT].p &&
-           x->part[SM_PART_SCALE].p == y->part[SM_PART_SCALE].p;
+           sm_enc_eq(&x->enc, &y->enc, x->rank) && sm_enc_eq(&a->cst->want, &like->cst->want, x->rank) &&
+           x->part[SM_PART_LUT].p == y->part[SM_PART_LUT].p && x->part[SM_PART_SCALE].p == y->part[SM_PART_SCALE].p;
 }
 
 /* [in, out] as [out, in]; dense ones only. */
@@ -190,8 +190,7 @@ sm_value *sm_raise_weight_join(sm_raise *z, sm_value *const *w, int n) {
     for (int i = 0; i < n; i++) {
         const sm_tensor *p = &w[i]->cst->src;
         int64_t bits = p->rank > 1 && p->enc.code != SM_NONE ? p->dims[1] * sm_dtype_bits(p->enc.code) : 8;
-        if (!alike(&t, p) || shared(p) < 1 || p->dims[0] % shared(p) != 0 ||
-            (i < n - 1 && p->dims[0] * bits % 8 != 0))
+        if (!alike(&t, p) || shared(p) < 1 || p->dims[0] % shared(p) != 0 || (i < n - 1 && p->dims[0] * bits % 8 != 0))
             return NULL;
         rows += p->dims[0];
         block = common(shared(p), block);

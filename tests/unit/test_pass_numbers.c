@@ -57,32 +57,57 @@ static void put(sm_arrays *in, const char *name, sm_dtype t, int rank, const int
         fail_msg("input %s: %s", name, err.msg);
 }
 
-/* ids (and positions) of tokens [past, past + n), mask [n, keys] by a rule. */
-static void feed(sm_arrays *in, const sm_profile *p, int past, int n) {
+/* A mask by what it is said to be: 0 where a row sees a key, [1, 1, n, keys] or with channels first [1, keys, 1, n]. */
+static void feed_mask(sm_arrays *in, const sm_profile *p, const char *name, int64_t window, int past, int n) {
+    int keys = p->kv == SM_KV_STATE ? past + n : CTX + n;
+    bool across = p->axes == SM_AXES_CHANNELS;
+    put(in, name, SM_FP32, 4, across ? (int64_t[]){1, keys, 1, n} : (int64_t[]){1, 1, n, keys});
+    float *m = in->v[in->n - 1].data;
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < keys; k++) {
+            int at = p->kv == SM_KV_STATE || k < CTX ? k : past + k - CTX; /* the key's position */
+            bool there = p->kv == SM_KV_STATE || k < past || k >= CTX;
+            bool seen = there && at <= past + i && (window <= 0 || past + i - at < window);
+            m[across ? k * n + i : i * keys + k] = seen ? 0 : -INFINITY;
+        }
+}
+
+static void feed_turn(sm_arrays *in, const sm_lowered_turn *t, bool sine, int past, int n) {
+    int half = (int)t->inv_freq->type.dims[0];
+    const float *f = (const float *)(const void *)t->inv_freq->cst->src.part[SM_PART_DATA].p;
+    put(in, sine ? t->sin : t->cos, SM_FP32, 4, (int64_t[]){1, 2 * half, 1, n});
+    float *x = in->v[in->n - 1].data;
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < 2 * half; k++) {
+            double angle = (double)((float)(past + i) * f[k % half]);
+            x[k * n + i] = (float)((sine ? sin(angle) : cos(angle)) * t->scale);
+        }
+}
+
+/* ids (and positions) of tokens [past, past + n), masks and turns as the notes of the lowering say. */
+static void feed(sm_arrays *in, const sm_profile *p, const sm_lowered *notes, int past, int n) {
     put(in, "inputIds", SM_INT32, 2, (int64_t[]){1, n});
     memcpy(in->v[in->n - 1].data, tokens + past, (size_t)n * 4);
     if (p->kv == SM_KV_NONE)
         return;
-    int keys = p->kv == SM_KV_STATE ? past + n : CTX + n;
-    put(in, "causalMask", SM_FP32, 4, (int64_t[]){1, 1, n, keys});
-    float *m = in->v[in->n - 1].data;
-    for (int i = 0; i < n; i++)
-        for (int k = 0; k < keys; k++) {
-            bool seen = p->kv == SM_KV_STATE ? k <= past + i : k < past || (k >= CTX && k - CTX <= i);
-            m[i * keys + k] = seen ? 0 : -INFINITY;
-        }
-    if (p->kv != SM_KV_IO)
+    for (int i = 0; i < notes->n_masks; i++)
+        feed_mask(in, p, notes->mask[i].name, notes->mask[i].window, past, n);
+    for (int i = 0; i < 2 * notes->n_turns; i++)
+        feed_turn(in, &notes->turn[i / 2], i % 2 == 1, past, n);
+    if (p->kv != SM_KV_IO || p->turns == SM_PLACE_GIVEN)
         return;
     put(in, "positionIds", SM_INT32, 2, (int64_t[]){1, n});
     for (int i = 0; i < n; i++)
         ((int32_t *)in->v[in->n - 1].data)[i] = past + i;
 }
 
-/* New columns [slots, 1, heads, n, d] into the cache [slots, 1, heads, CTX, d]. */
+/* New columns into the cache: [slots, 1, heads, n, d] into [.., CTX, d], or [slots, 1, heads * d, 1, n] into [.., CTX]. */
 static void write_columns(sm_array *cache, const sm_array *fresh, int past, int n) {
     const float *x = fresh->data;
     float *y = cache->data;
     int64_t outer = cache->dims[0] * cache->dims[2], d = cache->dims[4];
+    if (cache->dims[3] == 1)
+        d = 1;
     for (int64_t o = 0; o < outer; o++)
         memcpy(y + (o * CTX + past) * d, x + o * n * d, (size_t)(n * d) * sizeof *x);
 }
@@ -94,28 +119,45 @@ typedef struct host {
     sm_arrays cache; /* io form */
 } host;
 
-static sm_status call(host *h, const sm_profile *p, int past, int n, float *logits, int vocab, sm_err *err) {
+/* Logits of n rows, in one output or in pieces logits1, logits2 ...; with channels first [1, vocab, 1, n]. */
+static sm_status read_logits(const sm_profile *p, sm_arrays *out, int n, int vocab, float *to, sm_err *err) {
+    int at = 0;
+    for (int piece = 0; at < vocab; piece++) {
+        char name[32] = "logits";
+        if (piece > 0)
+            snprintf(name, sizeof name, "logits%d", piece);
+        sm_array *y = sm_arrays_find(out, name);
+        if (y == NULL && piece == 0)
+            continue;
+        assert_non_null(y);
+        SM_TRY(sm_array_cast(y, SM_FP32, err));
+        int rows = (int)(sm_array_numel(y) / (uint64_t)n);
+        if (sm_array_numel(y) != (uint64_t)n * (uint64_t)rows || at + rows > vocab || (piece == 0 && rows != vocab))
+            return SM_FAIL(err, SM_FAILED, "logits of another size");
+        for (int i = 0; i < n; i++)
+            for (int k = 0; k < rows; k++)
+                to[i * vocab + at + k] =
+                    ((const float *)y->data)[p->axes == SM_AXES_CHANNELS ? k * n + i : i * rows + k];
+        at += rows;
+    }
+    return SM_OK;
+}
+
+static sm_status call(host *h, const sm_profile *p, const sm_lowered *notes, int past, int n, float *logits, int vocab,
+                      sm_err *err) {
     sm_arrays in = {0}, out = {0};
-    feed(&in, p, past, n);
+    feed(&in, p, notes, past, n);
     for (size_t i = 0; i < h->cache.n; i++) {
         sm_array *a = sm_arrays_add(&in);
         if (sm_array_copy(a, &h->cache.v[i], err) != SM_OK)
             fail_msg("%s", err->msg);
     }
     sm_status st = h->be->run(h->e, &in, &h->st, &out, err);
-    sm_array *y = st == SM_OK ? sm_arrays_find(&out, "logits") : NULL;
-    if (st == SM_OK) {
-        assert_non_null(y);
-        st = sm_array_cast(y, SM_FP32, err);
-    }
-    if (st == SM_OK && sm_array_numel(y) != (uint64_t)n * (uint64_t)vocab)
-        st = SM_FAIL(err, SM_FAILED, "logits of another size");
-    if (st == SM_OK) {
-        memcpy(logits + (size_t)past * (size_t)vocab, y->data, (size_t)n * (size_t)vocab * sizeof(float));
-        if (p->kv == SM_KV_IO) {
-            write_columns(sm_arrays_find(&h->cache, "keyCache"), sm_arrays_find(&out, "newKeys"), past, n);
-            write_columns(sm_arrays_find(&h->cache, "valueCache"), sm_arrays_find(&out, "newValues"), past, n);
-        }
+    if (st == SM_OK)
+        st = read_logits(p, &out, n, vocab, logits + (size_t)past * (size_t)vocab, err);
+    if (st == SM_OK && p->kv == SM_KV_IO) {
+        write_columns(sm_arrays_find(&h->cache, "keyCache"), sm_arrays_find(&out, "newKeys"), past, n);
+        write_columns(sm_arrays_find(&h->cache, "valueCache"), sm_arrays_find(&out, "newValues"), past, n);
     }
     sm_arrays_free(&in);
     sm_arrays_free(&out);
@@ -141,14 +183,14 @@ static void close_host(host *h) {
 }
 
 /* The whole text through the program: a prefill, then steps. */
-static sm_status run_written(const sm_func *f, const sm_profile *p, int prefill, int step, int total, int vocab,
-                             float *logits, sm_err *err) {
+static sm_status run_written(const sm_func *f, const sm_profile *p, const sm_lowered *notes, int prefill, int step,
+                             int total, int vocab, float *logits, sm_err *err) {
     host h;
     sm_status st = open_host(&h, f, p, err);
     if (st == SM_OK)
-        st = call(&h, p, 0, prefill, logits, vocab, err);
+        st = call(&h, p, notes, 0, prefill, logits, vocab, err);
     for (int past = prefill; past < total && st == SM_OK; past += step)
-        st = call(&h, p, past, step, logits, vocab, err);
+        st = call(&h, p, notes, past, step, logits, vocab, err);
     close_host(&h);
     return st;
 }
@@ -174,12 +216,17 @@ static void lowered(const tiny_spec *z, const char *profile, int prefill, int st
     sm_profile p = *sm_profile_find(profile);
     p.ctx = p.kv == SM_KV_NONE ? 0 : CTX;
     sm_profile_tokens(&p, p.shape == SM_SHAPE_RANGE ? p.ctx : step);
+    if (p.head_rows > 0) {
+        p.head_rows = 24; /* several pieces */
+        p.quant = SM_QUANT_NONE;
+    }
     const char *name = f->name;
+    sm_lowered notes = {0};
     sm_status st =
-        p.kv == SM_KV_NONE ? sm_pass_decompose(f, &f, &err) : sm_pipeline_package(f, &p, &name, 1, &f, NULL, &err);
+        p.kv == SM_KV_NONE ? sm_pass_decompose(f, &f, &err) : sm_pipeline_package(f, &p, &name, 1, &f, &notes, &err);
     if (st != SM_OK || sm_verify_func(f, &err) != SM_OK)
         fail_msg("model %d as %s: %s", (int)z->seed, profile, err.msg);
-    if (run_written(f, &p, prefill, step, TOTAL, z->vocab, got, &err) != SM_OK)
+    if (run_written(f, &p, &notes, prefill, step, TOTAL, z->vocab, got, &err) != SM_OK)
         fail_msg("model %d as %s, as written: %s", (int)z->seed, profile, err.msg);
     compare(z, profile, want, got, tol);
     sm_graph_free(&g);
@@ -205,6 +252,8 @@ static void caches_as_inputs(void **state) {
     for (size_t i = 0; i < SM_ARRAY_LEN(tiny_specs); i++) {
         lowered(&tiny_specs[i], "kv-io", 1, 1, 4e-3);
         lowered(&tiny_specs[i], "kv-io", 5, 5, 4e-3);
+        lowered(&tiny_specs[i], "ane", 1, 1, 1e-2);
+        lowered(&tiny_specs[i], "ane", 5, 5, 1e-2);
     }
 }
 
@@ -359,10 +408,19 @@ static void one_mutant(const tiny_spec *z, const char *profile, uint64_t seed) {
     p.ctx = CTX;
     sm_profile_tokens(&p, p.shape == SM_SHAPE_RANGE ? p.ctx : 4);
     const char *name = f->name;
-    if (sm_pipeline_package(f, &p, &name, 1, &f, NULL, &err) != SM_OK)
+    sm_lowered notes = {0};
+    sm_raise_turn turn[8];
+    if (p.head_rows > 0)
+        p.head_rows = 16;
+    if (sm_pipeline_package(f, &p, &name, 1, &f, &notes, &err) != SM_OK)
         fail_msg("model %d as %s: %s", (int)z->seed, profile, err.msg);
+    for (int i = 0; i < notes.n_turns; i++)
+        turn[i] = (sm_raise_turn){notes.turn[i].cos, notes.turn[i].sin, notes.turn[i].scale,
+                                  (const float *)(const void *)notes.turn[i].inv_freq->cst->src.part[SM_PART_DATA].p,
+                                  notes.turn[i].inv_freq->type.dims[0]};
+    sm_raise_hints hints = {turn, notes.n_turns, notes.mask, notes.n_masks};
     to = mutant(f, seed, what, sizeof what);
-    if (to != NULL && sm_pipeline_raise(to, NULL, &back, &info, &err) != SM_OK)
+    if (to != NULL && sm_pipeline_raise(to, &hints, &back, &info, &err) != SM_OK)
         fail_msg("mutant %d (%s): %s", (int)seed, what, err.msg);
     n_no_program += to == NULL;
     n_refused += to != NULL && !info.ok;
@@ -371,8 +429,8 @@ static void one_mutant(const tiny_spec *z, const char *profile, uint64_t seed) {
         if (sm_verify_func(back, &err) != SM_OK)
             fail_msg("mutant %d (%s): %s", (int)seed, what, err.msg);
         run_rows(back, got);
-        sm_status st = run_written(to, &p, p.shape == SM_SHAPE_RANGE ? 6 : 4, p.shape == SM_SHAPE_RANGE ? 3 : 4, 12,
-                                   z->vocab, want, &err);
+        sm_status st = run_written(to, &p, &notes, p.shape == SM_SHAPE_RANGE ? 6 : 4, p.shape == SM_SHAPE_RANGE ? 3 : 4,
+                                   12, z->vocab, want, &err);
         double worst = 0, top = 0;
         for (int i = 0; i < 12 * z->vocab; i++) {
             worst = worse(worst, fabs((double)want[i] - (double)got[i]));
@@ -434,6 +492,7 @@ static void mutants(void **state) {
         for (size_t k = 0; k < SM_ARRAY_LEN(even_specs); k++) {
             one_mutant(&even_specs[k], "gpu", (uint64_t)i);
             one_mutant(&even_specs[k], "kv-io", (uint64_t)i);
+            one_mutant(&even_specs[k], "ane", (uint64_t)i);
         }
     print_message("# %d changed programs raised, %d refused, %d none\n", n_raised, n_refused, n_no_program);
     assert_int_equal(n_wrong, 0);
