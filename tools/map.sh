@@ -111,7 +111,7 @@ fi
 # ---- headers alone ---------------------------------------------------------------------------------------------------
 generated=$(find "$build/src" -name '*.h' 2>/dev/null | sed 's|/[^/]*$||' | sort -u | sed 's/^/-I/')
 generated="-I$build/src $generated"
-libs=$(pkg-config --cflags libprotobuf-c jansson libpcre2-8 libutf8proc libsodium libzip 2>/dev/null)
+libs=$(pkg-config --cflags libprotobuf-c jansson libpcre2-8 libutf8proc libsodium libzip libcrypto 2>/dev/null)
 headers=0
 for header in $(find $roots -name '*.h' | LC_ALL=C sort); do
     headers=$((headers + 1))

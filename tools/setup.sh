@@ -33,6 +33,7 @@ libpcre2-8 libpcre2-dev pcre2
 libutf8proc libutf8proc-dev utf8proc
 libsodium libsodium-dev libsodium
 libzip libzip-dev libzip
+libcrypto libssl-dev -
 libedit libedit-dev -"
 libs_test="cmocka libcmocka-dev cmocka"
 
@@ -51,6 +52,7 @@ fi
 
 have_lib() {
     [ "$1$(uname)" != libeditDarwin ] || return 0 # part of the system there, without a pkg-config file
+    [ "$1$(uname)" != libcryptoDarwin ] || return 0 # Homebrew keeps it out of sight; libsodium does its work
     pkg-config --exists "$1" 2>/dev/null
 }
 

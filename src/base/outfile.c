@@ -10,13 +10,14 @@
  * A place that is a device or pipe (/dev/stdout) cannot be renamed over: it is written straight, in order.  A place
  * that is a symbolic link means the file behind it, which keeps its permissions.
  *
- * Owns the descriptor and the temporary.  Threads: one at a time per output.
+ * Owns the descriptor and the temporary.  Threads: any may write at offsets; everything else one at a time per output.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,12 +28,14 @@
 #include "base/files.h"
 #include "base/files_int.h"
 
+#define FLUSH_BYTES ((uint64_t)32 << 20)
+
 struct sm_outfile {
     int fd;
     bool direct; /* a device or pipe: no seeking */
     char *place; /* where it goes; for messages when tmp is NULL */
     char *tmp;   /* NULL: written at its place */
-    uint64_t size;
+    atomic_uint_fast64_t size, unflushed;
 };
 
 /* ---- temporaries ----------------------------------------------------------------------------------------------- */
@@ -242,6 +245,24 @@ done:
     return st;
 }
 
+static void raise_size(sm_outfile *f, uint64_t to) {
+    uint_fast64_t size = atomic_load(&f->size);
+    while (size < to && !atomic_compare_exchange_weak(&f->size, &size, to))
+        ;
+}
+
+/* Lets the disk work while more is made, instead of at the end: what was written goes out, and whoever is far ahead of
+ * the disk waits for what went out before.  So no more than twice this much is dirty, which a limit of memory bears. */
+static void flush_behind(sm_outfile *f, size_t n) {
+#if defined(__linux__)
+    uint_fast64_t before = atomic_fetch_add(&f->unflushed, n);
+    if (!f->direct && before / FLUSH_BYTES != (before + n) / FLUSH_BYTES)
+        sync_file_range(f->fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE);
+#else
+    (void)f, (void)n;
+#endif
+}
+
 sm_status sm_outfile_write(sm_outfile *f, uint64_t offset, const void *p, size_t n, sm_err *err) {
     const char *c = p;
     if (f->direct && offset != f->size)
@@ -256,7 +277,8 @@ sm_status sm_outfile_write(sm_outfile *f, uint64_t offset, const void *p, size_t
         c += k;
         n -= (size_t)k;
         offset += (size_t)k;
-        f->size = SM_MAX(f->size, offset);
+        raise_size(f, offset);
+        flush_behind(f, (size_t)k);
     }
     return SM_OK;
 }

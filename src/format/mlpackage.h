@@ -82,6 +82,10 @@ typedef struct sm_pkg_tensor_report {
 } sm_pkg_tensor_report;
 typedef struct sm_pkg_write_opts {
     void (*on_tensor)(void *ctx, const sm_pkg_tensor_report *r);
+    /* A byte of a constant's source, when it and what lies before it were read; any thread, one at a time. */
+    void (*on_source)(void *ctx, const void *p);
+    /* After all constants, before the metadata's values are read: what they say may be known as late as this. */
+    sm_status (*on_written)(void *ctx, sm_err *err);
     void *ctx;
     bool progress;
     int threads; /* that convert weights; 0: one per core.  The bytes are the same for any number. */

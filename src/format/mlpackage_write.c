@@ -113,6 +113,8 @@ static sm_status build_model(sm_pkg_writer *w, SmPb__Model **out, sm_err *err) {
         sm_pkg_push(w, &entries, e);
         sm_pkg_push(w, &descs, d);
     }
+    if (w->o != NULL && w->o->on_written != NULL)
+        SM_TRY(w->o->on_written(w->o->ctx, err));
     SmPb__Program *p = SM_PKG_MSG(w, Program, program);
     p->version = 1;
     p->functions = (SmPb__FunctionEntry **)entries.v;

@@ -1,26 +1,28 @@
 /* SPDX-License-Identifier: MIT
  *
- * mlpackage_write_blob.c: constants into the weight file, a slab of rows at a time.
+ * mlpackage_write_blob.c: constants into the weight file, a few rows at a time.
  *
  *     plan      the parts that the wanted encoding has, their shapes in the file, and which of them are blobs
  *     reserve   a blob per part, sizes known from sm_enc_sizes
- *     fill      slabs: source bytes as they are when nothing changes, else through sm_transcode_rows, to all parts side
- *               by side
+ *     fill      source bytes as they are when nothing changes, else chunks of rows through sm_transcode_rows, to all
+ *               parts side by side
  *
- * Memory is one slab whatever the model's size: source pages are released behind the writer.  Chunks of a slab go to all
+ * Memory is one chunk a thread whatever the model's size: source pages are released behind the writer.  Chunks go to all
  * threads; their borders, and so the sums of errors, do not depend on how many there are.  A source that is asked for
  * again in the same form is already there; so are equal small dense constants (the zero bias of every linear of a width).
  */
 #include <assert.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "format/mlpackage_int.h"
 
 #define SLAB_BYTES ((size_t)4 << 20)    /* copied at a time */
-#define CHUNK_ELEMS ((uint64_t)1 << 17) /* transcoded at a time by one thread */
-#define SLAB_CHUNKS 32                  /* transcoded before they are written */
+#define CHUNK_ELEMS ((uint64_t)1 << 16) /* transcoded at a time by one thread */
+#define ROOM_ALIGN 128                  /* between what two threads write */
 #define SHARE_BYTES ((size_t)64 << 10)  /* dense constants up to this size are shared by content */
 #define BLOB_ELEMS 10                   /* fewer elements are immediate values */
 
@@ -112,15 +114,21 @@ static void release(const filler *f, int k, uint64_t from, uint64_t to) {
         sm_mapfile_release(f->c->src.part[k].p + from, (size_t)(to - from));
 }
 
-/* n bytes of part k from its byte `at` on. */
-static sm_status put_bytes(filler *f, int k, uint64_t at, const uint8_t *p, size_t n) {
-    sm_pkg_part *part = &f->placed->part[k];
+static void tell_source(const filler *f, int k, uint64_t at) {
+    const sm_pkg_write_opts *o = f->w->o;
+    if (o != NULL && o->on_source != NULL && at > 0)
+        o->on_source(o->ctx, f->c->src.part[k].p + at - 1);
+}
+
+/* n bytes of part k from its byte `at` on.  Any thread. */
+static sm_status put_bytes(const filler *f, int k, uint64_t at, const uint8_t *p, size_t n, sm_err *err) {
+    const sm_pkg_part *part = &f->placed->part[k];
     if (sm_cancelled())
-        return SM_FAIL(f->err, SM_CANCELLED, "cancelled");
+        return SM_FAIL(err, SM_CANCELLED, "cancelled");
     if (n == 0)
         return SM_OK;
     if (part->blob)
-        return sm_outfile_write(f->w->blobs.file, f->data[k] + at, p, n, f->err);
+        return sm_outfile_write(f->w->blobs.file, f->data[k] + at, p, n, err);
     memcpy(part->bytes + at, p, n);
     return SM_OK;
 }
@@ -135,8 +143,9 @@ static sm_status copy_parts(filler *f) {
     for (int k = 0; k < SM_PART_COUNT; k++)
         for (size_t at = 0, n; at < f->bytes[k]; at += n) {
             n = SM_MIN(f->bytes[k] - at, SLAB_BYTES);
-            SM_TRY(put_bytes(f, k, at, f->c->src.part[k].p + at, n));
+            SM_TRY(put_bytes(f, k, at, f->c->src.part[k].p + at, n, f->err));
             release(f, k, at, at + n);
+            tell_source(f, k, at + n);
             add_progress(f, n);
         }
     f->xerr.n = sm_tensor_numel(&f->c->src);
@@ -156,30 +165,82 @@ static uint64_t rows_bytes(const filler *f, int k, uint64_t n) {
     return sm_dtype_size(sm_enc_part_dtype(&f->c->want, k), numel / rows * n);
 }
 
-typedef struct slab {
+/* The chunks of one tensor: taken in turn by all threads, each of which writes what it has made while it is in its
+ * cache.  A failure ends the taking; of several the first chunk's is told, as one thread would. */
+typedef struct chunks {
     filler *f;
-    uint64_t row, n, chunk; /* rows, a multiple of 8 but at the end */
-    uint8_t *buf[SM_PART_COUNT];
-    sm_status st[SLAB_CHUNKS];
-    sm_err err[SLAB_CHUNKS];
-    sm_xerr xerr[SLAB_CHUNKS];
-} slab;
+    uint64_t rows, step, n; /* rows of a chunk (a multiple of 8), chunks */
+    size_t room[SM_PART_COUNT];
+    uint8_t *buf[SM_PART_COUNT]; /* a room for each thread; tables are shared */
+    sm_xerr *xerr;               /* of each chunk: their sum does not depend on who made them */
+    atomic_uint_fast64_t next, written;
+    atomic_bool failed;
+    pthread_mutex_t lock; /* of what follows */
+    sm_status st;
+    uint64_t st_chunk;
+    sm_err err;
+} chunks;
 
-static uint64_t n_chunks(const slab *s) {
-    return (s->n + s->chunk - 1) / s->chunk;
+static void fail_chunk(chunks *c, uint64_t i, sm_status st, const sm_err *err) {
+    pthread_mutex_lock(&c->lock);
+    if (c->st == SM_OK || i < c->st_chunk) {
+        c->st = st;
+        c->st_chunk = i;
+        c->err = *err;
+    }
+    pthread_mutex_unlock(&c->lock);
+    atomic_store(&c->failed, true);
+}
+
+/* Rows stored in another order are read from all over the tensor: their pages stay until it is through. */
+static void chunk_read(chunks *c, uint64_t row, uint64_t n) {
+    const sm_tensor *src = &c->f->c->src;
+    if (src->deinterleave != 0)
+        return;
+    for (int k = 0; k < SM_PART_LUT; k++) {
+        uint64_t bytes = src->part[k].n / c->rows;
+        if (bytes > 0)
+            release(c->f, k, row * bytes, (row + n) * bytes);
+    }
+    pthread_mutex_lock(&c->lock);
+    tell_source(c->f, SM_PART_DATA, (row + n) * (src->part[SM_PART_DATA].n / c->rows));
+    pthread_mutex_unlock(&c->lock);
+}
+
+static sm_status transcode_chunk(chunks *c, uint64_t i, int ith, sm_err *err) {
+    const filler *f = c->f;
+    uint64_t row = i * c->step, n = SM_MIN(c->step, c->rows - row), sum = 0;
+    uint8_t *out[SM_PART_COUNT];
+    for (int k = 0; k < SM_PART_COUNT; k++)
+        out[k] = c->buf[k] == NULL || k == SM_PART_LUT ? c->buf[k] : c->buf[k] + (size_t)ith * c->room[k];
+    SM_TRY(sm_transcode_rows(&f->c->src, &f->c->want, f->c->want_dtype, row, n, out, &c->xerr[i], err));
+    for (int k = 0; k < SM_PART_COUNT; k++) {
+        if (k == SM_PART_LUT)
+            continue;
+        uint64_t from = rows_bytes(f, k, row), to = rows_bytes(f, k, row + n);
+        SM_TRY(put_bytes(f, k, from, out[k], (size_t)(to - from), err));
+        sum += to - from;
+    }
+    atomic_fetch_add(&c->written, sum);
+    chunk_read(c, row, n);
+    return SM_OK;
 }
 
 static void transcode_chunks(void *ctx, int ith, int nth) {
-    slab *s = ctx;
-    const filler *f = s->f;
-    for (uint64_t i = (uint64_t)ith; i < n_chunks(s); i += (uint64_t)nth) {
-        uint64_t from = i * s->chunk, n = SM_MIN(s->chunk, s->n - from);
-        uint8_t *out[SM_PART_COUNT];
-        for (int k = 0; k < SM_PART_COUNT; k++)
-            out[k] = s->buf[k] == NULL || k == SM_PART_LUT ? s->buf[k] : s->buf[k] + rows_bytes(f, k, from);
-        s->xerr[i] = (sm_xerr){0};
-        s->st[i] = sm_transcode_rows(&f->c->src, &f->c->want, f->c->want_dtype, s->row + from, n, out, &s->xerr[i],
-                                     &s->err[i]);
+    chunks *c = ctx;
+    sm_err err = {0};
+    (void)nth;
+    for (;;) {
+        uint64_t i = atomic_fetch_add(&c->next, 1);
+        if (i >= c->n || atomic_load(&c->failed))
+            return;
+        sm_status st = transcode_chunk(c, i, ith, &err);
+        if (st != SM_OK)
+            fail_chunk(c, i, st, &err);
+        if (ith == 0) {
+            add_progress(c->f, atomic_exchange(&c->written, 0));
+            sm_mem_sample();
+        }
     }
 }
 
@@ -188,70 +249,66 @@ static sm_status need_pool(filler *f) {
     return w->pool != NULL ? SM_OK : sm_pool_new(w->o == NULL ? 0 : w->o->threads, &w->pool, f->err);
 }
 
-static sm_status transcode_slab(slab *s) {
-    filler *f = s->f;
-    sm_pkg_writer *w = f->w;
-    if (n_chunks(s) > 1)
-        SM_TRY(need_pool(f));
-    if (n_chunks(s) > 1)
-        sm_pool_run(w->pool, transcode_chunks, s);
-    else
-        transcode_chunks(s, 0, 1);
-    for (uint64_t i = 0; i < n_chunks(s); i++) {
-        if (s->st[i] != SM_OK && f->err != NULL)
-            *f->err = s->err[i];
-        SM_TRY(s->st[i]);
-        sm_xerr_add(&f->xerr, &s->xerr[i]);
-    }
+static sm_status make_rooms(chunks *c, int threads) {
+    filler *f = c->f;
+    c->xerr = sm_alloc_n((size_t)c->n, sizeof *c->xerr);
+    if (c->xerr == NULL && c->n > 0)
+        return SM_NOMEM(f->err);
     for (int k = 0; k < SM_PART_COUNT; k++) {
-        if (k == SM_PART_LUT)
+        if (f->bytes[k] == 0)
             continue;
-        uint64_t from = rows_bytes(f, k, s->row), to = rows_bytes(f, k, s->row + s->n);
-        SM_TRY(put_bytes(f, k, from, s->buf[k], (size_t)(to - from)));
-        add_progress(f, to - from);
+        c->room[k] = k == SM_PART_LUT ? f->bytes[k] : (size_t)rows_bytes(f, k, SM_MIN(c->step, c->rows));
+        c->room[k] = (c->room[k] + ROOM_ALIGN - 1) / ROOM_ALIGN * ROOM_ALIGN;
+        c->buf[k] = sm_alloc_n(k == SM_PART_LUT ? 1 : (size_t)threads, c->room[k]);
+        if (c->buf[k] == NULL)
+            return SM_NOMEM(f->err);
     }
-    sm_mem_sample();
     return SM_OK;
+}
+
+static sm_status run_chunks(chunks *c) {
+    filler *f = c->f;
+    if (c->n > 1)
+        sm_pool_run(f->w->pool, transcode_chunks, c);
+    else
+        transcode_chunks(c, 0, 1);
+    add_progress(f, atomic_exchange(&c->written, 0));
+    if (c->st != SM_OK && f->err != NULL)
+        *f->err = c->err;
+    for (uint64_t i = 0; i < c->n && c->st == SM_OK; i++)
+        sm_xerr_add(&f->xerr, &c->xerr[i]);
+    return c->st;
 }
 
 /* Row by row; sm_transcode_how has accepted the pair, so that every part is contiguous in rows. */
 static sm_status transcode_parts(filler *f) {
     const sm_tensor *src = &f->c->src;
-    uint64_t rows = sm_tensor_rows(src), cols = (uint64_t)SM_MAX(sm_tensor_cols(src), 1);
-    uint64_t row_bytes = rows == 0 ? 0 : src->part[SM_PART_DATA].n / rows, done = 0;
+    uint64_t cols = (uint64_t)SM_MAX(sm_tensor_cols(src), 1);
+    bool tables = sm_transcode_has_tables(src, &f->c->want);
     sm_status st = SM_OK;
-    slab *s = sm_alloc(sizeof *s);
-    if (s == NULL)
+    chunks *c = sm_alloc(sizeof *c);
+    if (c == NULL)
         return SM_NOMEM(f->err);
-    s->f = f;
-    s->chunk = SM_MAX(CHUNK_ELEMS / cols / 8 * 8, (uint64_t)8);
-    for (int k = 0; k < SM_PART_COUNT; k++) {
-        uint64_t room = k == SM_PART_LUT ? f->bytes[k] : rows_bytes(f, k, SM_MIN(s->chunk * SLAB_CHUNKS, rows));
-        s->buf[k] = f->bytes[k] == 0 ? NULL : sm_alloc((size_t)room);
-        if (f->bytes[k] != 0 && s->buf[k] == NULL) {
-            st = SM_NOMEM(f->err);
-            goto done;
-        }
-    }
-    if (sm_transcode_has_tables(src, &f->c->want)) {
+    pthread_mutex_init(&c->lock, NULL);
+    c->f = f;
+    c->rows = sm_tensor_rows(src);
+    c->step = SM_MAX(CHUNK_ELEMS / cols / 8 * 8, (uint64_t)8);
+    c->n = (c->rows + c->step - 1) / c->step;
+    if (c->n > 1 || tables)
         SM_TRY_DONE(need_pool(f));
-        SM_TRY_DONE(sm_transcode_tables(src, &f->c->want, f->w->pool, s->buf, f->err));
-        SM_TRY_DONE(put_bytes(f, SM_PART_LUT, 0, s->buf[SM_PART_LUT], f->bytes[SM_PART_LUT]));
+    SM_TRY_DONE(make_rooms(c, c->n > 1 ? sm_pool_size(f->w->pool) : 1));
+    if (tables) {
+        SM_TRY_DONE(sm_transcode_tables(src, &f->c->want, f->w->pool, c->buf, f->err));
+        SM_TRY_DONE(put_bytes(f, SM_PART_LUT, 0, c->buf[SM_PART_LUT], f->bytes[SM_PART_LUT], f->err));
         add_progress(f, f->bytes[SM_PART_LUT]);
     }
-    for (s->row = 0; s->row < rows; s->row += s->n) {
-        s->n = SM_MIN(s->chunk * SLAB_CHUNKS, rows - s->row);
-        SM_TRY_DONE(transcode_slab(s));
-        /* Rows that are stored in another order stay until their group is through. */
-        uint64_t through = s->row + s->n, group = SM_MAX((uint64_t)src->deinterleave, 1);
-        through -= through % group;
-        release(f, SM_PART_DATA, done * row_bytes, through * row_bytes);
-        done = through;
-    }
+    st = run_chunks(c);
 done:
     for (int k = 0; k < SM_PART_COUNT; k++)
-        sm_free(s->buf[k]);
-    sm_free(s);
+        sm_free(c->buf[k]);
+    sm_free(c->xerr);
+    pthread_mutex_destroy(&c->lock);
+    sm_free(c);
     return st;
 }
 
@@ -304,6 +361,7 @@ static sm_status place_new(filler *f) {
     SM_TRY(f->as_is ? copy_parts(f) : transcode_parts(f));
     for (int k = 0; k < SM_PART_COUNT; k++)
         release(f, k, 0, c->src.part[k].n);
+    tell_source(f, SM_PART_DATA, c->src.part[SM_PART_DATA].n);
     sm_mem_sample();
     return SM_OK;
 }

@@ -13,8 +13,8 @@
 #include "backend/backend.h"
 #include "base/log.h"
 #include "format/gguf.h"
-#include "job/hash.h"
 #include "job/load.h"
+#include "job/source_hash.h"
 
 enum { CTX_USUAL = 2048, META_MAX = 24 };
 
@@ -29,6 +29,8 @@ typedef struct job {
     sm_str tokenizer;
     sm_pkg_kv meta[META_MAX];
     size_t n_meta;
+    sm_source_hash *hash;
+    char sha[65]; /* a value of meta, filled when the weights are written */
 } job;
 
 /* ------------------------------------------------------------------ options */
@@ -121,7 +123,6 @@ static sm_status put_masks(job *j, const sm_lowered *n, sm_err *err) {
 static sm_status fill_meta(job *j, sm_err *err) {
     sm_arena *a = j->l->graph->arena;
     const sm_loaded *l = j->l;
-    char hex[65];
     SM_TRY(put_meta(j, SM_PKG_META_NAME, l->name, err));
     SM_TRY(put_meta(j, SM_PKG_META_ARCH, sm_arena_strdup(a, l->info.architecture), err));
     SM_TRY(put_number(j, SM_PKG_META_PARAMS, l->info.n_params, err));
@@ -130,8 +131,8 @@ static sm_status fill_meta(job *j, sm_err *err) {
     SM_TRY(put_number(j, SM_PKG_META_KV, j->rep->kv_bytes, err));
     SM_TRY(put_meta(j, SM_PKG_META_SOURCE, sm_arena_strdup(a, sm_path_base(j->in)), err));
     if (!j->o->dry_run) {
-        SM_TRY(sm_hash_file(j->in, NULL, hex, err));
-        SM_TRY(put_meta(j, SM_PKG_META_SHA, sm_arena_strdup(a, hex), err));
+        strcpy(j->sha, "?");
+        SM_TRY(put_meta(j, SM_PKG_META_SHA, j->sha, err));
     }
     SM_TRY(put_meta(j, SM_PKG_META_GENERATION, generation_config(j), err));
     SM_TRY(put_turns(j, &j->notes[0], err));
@@ -174,6 +175,15 @@ static void count_tensor(void *ctx, const sm_pkg_tensor_report *r) {
     if (j->o->on_tensor)
         j->o->on_tensor(j->o->user, r);
     sm_mem_sample();
+}
+
+static void source_reached(void *ctx, const void *p) {
+    sm_source_hash_reached(((job *)ctx)->hash, p);
+}
+
+static sm_status weights_written(void *ctx, sm_err *err) {
+    job *j = ctx;
+    return sm_source_hash_end(j->hash, j->sha, err);
 }
 
 /* What writing would do to one constant: converted a slab at a time, the bytes thrown away. */
@@ -269,7 +279,12 @@ static sm_status write_package(job *j, sm_err *err) {
         .n_items = j->tokenizer.n ? 1 : 0,
         .graph = g,
     };
-    sm_pkg_write_opts wo = {.on_tensor = count_tensor, .ctx = j, .progress = j->o->progress, .threads = j->o->threads};
+    sm_pkg_write_opts wo = {.on_tensor = count_tensor,
+                            .on_source = source_reached,
+                            .on_written = weights_written,
+                            .ctx = j,
+                            .progress = j->o->progress,
+                            .threads = j->o->threads};
     return sm_mlpackage_write(&p, j->out, &wo, err);
 }
 
@@ -283,6 +298,8 @@ static sm_status convert(job *j, sm_err *err) {
     if (!j->l->ckpt)
         return SM_FAIL(err, SM_UNSUPPORTED, "%s: is a package already; only checkpoints are converted here yet", j->in);
     SM_TRY(sm_loaded_runnable(j->l, j->in, err));
+    if (!dry)
+        SM_TRY(sm_source_hash_start(j->in, j->o->threads != 1, &j->hash, err));
     SM_TRY(make_plan(j, err));
     count_kv(j);
     SM_TRY(sm_pipeline_package(j->l->func, j->plan.p, j->plan.name, j->plan.n, j->f, j->notes, err));
@@ -298,6 +315,7 @@ sm_status sm_convert(const char *in, const char *out, const sm_convert_opts *o, 
         return SM_NOMEM(err);
     *mine = (job){.in = in, .out = out, .o = o, .rep = rep, .tokenizer = SM_STR_INIT};
     sm_status st = convert(mine, err);
+    sm_source_hash_free(&mine->hash);
     sm_str_free(&mine->tokenizer);
     sm_loaded_free(&mine->l);
     sm_free(mine);

@@ -19,6 +19,7 @@
 #include "backend/backend.h"
 #include "base/files.h"
 #include "job/doctor_int.h"
+#include "job/sha256.h"
 
 const doc_feature doc_unused[] = {
     {"avx_vnni", "int8 dot products in 256-bit registers"},
@@ -52,6 +53,8 @@ static void list_libs(sm_doctor_report *d) {
     add_lib(d, "utf8proc", "normal forms of text", both);
     add_lib(d, "libsodium", "hashes, random numbers", sodium_version_string());
     add_lib(d, "libzip", "arrays in .npz files", zip_libzip_version());
+    if (sm_sha256_libcrypto())
+        add_lib(d, "libcrypto", "hashes of files", sm_sha256_libcrypto());
     if (d->o->editor)
         add_lib(d, "libedit", "editing and history of lines", d->o->editor);
 }
@@ -82,6 +85,8 @@ static void list_gaps(sm_doctor_report *d) {
     if (!d->o->editor)
         add_gap(d, "libedit", "editing and history of lines in a chat, once smelt is built again", "libedit-dev",
                 "libedit");
+    if (!sm_sha256_libcrypto())
+        add_gap(d, "libcrypto", "hashes of files five times as fast, once smelt is built again", "libssl-dev", NULL);
     for (int i = 0; i < n; i++) {
         if (b[i]->available(why, sizeof why))
             continue;

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """Makes GGUF models with random weights, for tests and benches: any family and size, written tensor by tensor.
 
-    make_model.py OUT.gguf [--family llama|gemma3|qwen3] [--size tiny|small|1b] [--type q4_k ...] [--seed N]
+    make_model.py OUT.gguf [--family llama|gemma3|qwen3] [--size tiny|small|1b|3b|8b] [--type q4_k ...] [--seed N]
                   [--layers N --width N --ff N --heads N --kv-heads N --head-dim N --vocab N] [--vocab-from FILE.gguf]
                   [--embed-type T] [--untied] [--biases] [--window N] [--ctx N] [--linear-rope F] [--rope-factors]
-                  [--chat-template JINJA] [--sampling KEY=VALUE]...
+                  [--chat-template JINJA] [--sampling KEY=VALUE]... [--repeat]
 
 Quantized tensors are made of random codes with constant scales chosen so that a row of n has deviation 1/sqrt(n): no
-quantizer runs, and a 1B model takes seconds.  The same arguments give the same bytes.  The vocabulary is copied from a
+quantizer runs, and a 1B model takes seconds; with --repeat, where each matrix is one slab of rows over and over, one of
+8B takes as long as writing it.  The same arguments give the same bytes.  The vocabulary is copied from a
 GGUF, or is a small one of bytes and made-up words.
 """
 import argparse
+import functools
 import numpy as np
 import gguf
 from gguf import GGMLQuantizationType as T
@@ -19,6 +21,8 @@ SIZES = {  # layers, width, ff, heads, kv heads, head dim, vocabulary
     "tiny": (2, 256, 512, 4, 2, 64, 512),
     "small": (6, 512, 1536, 8, 2, 64, 4096),
     "1b": (16, 2048, 8192, 32, 8, 64, 128256),
+    "3b": (28, 3072, 8192, 24, 8, 128, 128256),
+    "8b": (32, 4096, 14336, 32, 8, 128, 128256),
 }
 TYPES = {t.name.lower(): t for t in (T.F32, T.F16, T.BF16, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0, T.Q2_K, T.Q3_K,
                                      T.Q4_K, T.Q5_K, T.Q6_K)}
@@ -39,6 +43,7 @@ def parse():
     p.add_argument("--vocab-from")
     p.add_argument("--chat-template", metavar="JINJA", help="chat template, as text")
     p.add_argument("--sampling", action="append", default=[], metavar="KEY=VALUE", help="general.sampling.KEY")
+    p.add_argument("--repeat", action="store_true", help="matrices of one slab, repeated")
     p.add_argument("--untied", action="store_true")
     p.add_argument("--biases", action="store_true")
     p.add_argument("--linear-rope", type=float)
@@ -113,6 +118,16 @@ def weight(rng, kind, rows, cols, std):
                 yield x.astype(np.float32 if kind == T.F32 else np.float16).view(np.uint8)
         else:
             yield blocks(rng, kind, n * cols // gguf.GGML_QUANT_SIZES[kind][0], std)
+
+
+@functools.lru_cache(None)
+def slab_of(seed, kind, cols, std):
+    return np.ascontiguousarray(next(weight(np.random.default_rng(seed), kind, (1 << 22) // cols, cols, std)))
+
+
+def repeated(seed, kind, cols, std):
+    while True:
+        yield slab_of(seed, kind, cols, std)
 
 
 def synthetic_vocab(w, n):
@@ -239,6 +254,7 @@ def main():
     out = w.fout[0]
     w.write_padding(out, out.tell())
     for i, (name, shape, t, std) in enumerate(tensors):
+        block, size = gguf.GGML_QUANT_SIZES[t]
         rng = np.random.default_rng([a.seed, i])
         start = out.tell()
         if std is None:
@@ -247,8 +263,12 @@ def main():
             mean = 0.0 if name.endswith("bias") else 1.0
             out.write((mean + std * rng.standard_normal(shape[0])).astype(np.float32).tobytes())
         else:
-            for slab in weight(rng, t, shape[0], shape[1], std):
-                out.write(slab.tobytes())
+            left = shape[0] * (shape[1] // block * size)
+            for slab in repeated(a.seed, t, shape[1], std) if a.repeat else weight(rng, t, shape[0], shape[1], std):
+                out.write(memoryview(slab).cast("B")[:left])
+                left -= slab.nbytes
+                if left <= 0:
+                    break
         w.write_padding(out, out.tell() - start)
     w.close()
 
