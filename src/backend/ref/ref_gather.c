@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
  * ref_gather.c: elements by computed indices, read and written.  Negative indices count from the end; others outside
- * are errors.
+ * are errors.  From iOS17 on negative ones are outside, too, and Core ML promises to fail only with validate_indices:
+ * they are refused with it, and read as before without.
  */
 #include <inttypes.h>
 #include <string.h>
 
 #include "backend/ref/ref_int.h"
 
+/* Did the program ask for negative indices to be refused? */
+static bool validated(const ref_call *c) {
+    return c->node->block->func->opset >= 8 && ref_bool(c, "validate_indices");
+}
+
 /* Index i of an axis of n elements. */
 static sm_status index_of(ref_call *c, const ref_val *indices, int64_t i, int64_t n, int64_t *out) {
     *out = 0;
     int64_t k = ref_is_float(indices) ? n : indices->i[i]; /* floats are no indices */
-    if (k < -n || k >= n)
+    if (k < -n || k >= n || (k < 0 && validated(c)))
         return SM_FAIL(c->err, SM_BADINPUT, "index %" PRId64 " outside an axis of extent %" PRId64, k, n);
     *out = k < 0 ? k + n : k;
     return SM_OK;
