@@ -20,10 +20,11 @@ ops() {
     echo '# Ops'
     echo
     echo 'The vocabulary of the graph. `from` is the first Core ML version that has the op; `smelt` marks a composite, which never'
-    echo 'reaches a package. `ref`: the reference backend runs it.'
+    echo 'reaches a package. `ref`: the reference backend runs it. `cpu`: a fast kernel in programs as written, or a step of models;'
+    echo "other ops of programs run there with ref's kernels."
     echo
-    echo '| op | operands | from | ref | meaning |'
-    echo '|---|---|---|---|---|'
+    echo '| op | operands | from | ref | cpu | meaning |'
+    echo '|---|---|---|---|---|---|'
     tr '\n' ' ' <src/graph/ops.def | sed 's/OP(\([A-Z_0-9]*\), "/\nOP(\1, "/g' | grep '^OP([A-Z0-9_]*, "' | sed 's/" *"//g' |
         while IFS= read -r row; do
             id=$(sed 's/^OP(\([A-Z0-9_]*\),.*/\1/' <<<"$row")
@@ -37,7 +38,9 @@ ops() {
             esac
             ref=
             ! grep -q "\[SM_OP_$id\]" src/backend/ref/ref_ops.c || ref=yes
-            printf '| `%s` | `%s` | %s | %s | %s |\n' "$name" "$inputs" "$from" "$ref" "$doc"
+            cpu=
+            ! grep -q "SM_OP_$id\b" src/backend/cpu/written.c src/backend/cpu/rowplan.c || cpu=yes
+            printf '| `%s` | `%s` | %s | %s | %s | %s |\n' "$name" "$inputs" "$from" "$ref" "$cpu" "$doc"
         done
 }
 

@@ -78,13 +78,15 @@ static void patch_items(void *ctx, int ith, int64_t from, int64_t to) {
         int tiles = sm_tiles(w.n), t0 = (int)(part * tiles / j->parts), t1 = (int)((part + 1) * tiles / j->parts);
         float *y = j->y + ig * j->out_c * v->positions + p0;
         gather_block(j, j->x + ig * j->in_c * v->plane, p0, n, rows);
-        for (int t = t0; t < t1; t++) {
-            int64_t c0 = (int64_t)t * SM_TILE, m = SM_MIN((int64_t)SM_TILE, w.n - c0);
-            j->w->k.dgemm[w.kind](&w, t, t + 1, rows, (size_t)cols, (int)n, out, SM_TILE);
+        /* few rows: many tiles at once, whose sums do not wait for each other */
+        for (int t = t0, step; t < t1; t += step) {
+            step = SM_MIN(t1 - t, (int)SM_MAX(WR_SCRATCH_ROWS / n, 1));
+            int64_t ld = (int64_t)step * SM_TILE, c0 = (int64_t)t * SM_TILE, m = SM_MIN(ld, w.n - c0);
+            j->w->k.dgemm[w.kind](&w, t, t + step, rows, (size_t)cols, (int)n, out, (size_t)ld);
             for (int64_t i = 0; i < m; i++) {
                 float b = j->bias != NULL ? j->bias[ig % j->groups * j->out_c + c0 + i] : 0.0f;
                 for (int64_t k = 0; k < n; k++)
-                    y[(c0 + i) * v->positions + k] = out[k * SM_TILE + i] + b;
+                    y[(c0 + i) * v->positions + k] = out[k * ld + i] + b;
             }
         }
     }
