@@ -214,7 +214,7 @@ static sm_status fold(void *ctx, sm_builder *b, sm_op op, const char *name, sm_v
     return sm_pkg_read_constexpr(&c->r, b, op, name, args, n, out, err);
 }
 
-/* dir's program into the package's graph, its functions' names after `prefix` (NULL: none). */
+/* dir's program into the package's graph, its functions' names after `prefix`. */
 static sm_status read_program(sm_package *pkg, sm_pkg_owner *own, const char *dir, const char *prefix, sm_err *err) {
     compiled c = {.r = {.pkg = pkg, .g = pkg->graph, .own = own, .model_dir = dir}, .err = err};
     sm_parse_opts o = {
@@ -264,20 +264,20 @@ static sm_func *part_function(const sm_graph *g, const char *prefix) {
 }
 
 /* Reads dir/model0, model1 .., nested pipelines in their place. */
-static sm_status read_parts(sm_package *pkg, sm_pkg_owner *own, const char *dir, sm_func **parts, int *n, int depth,
-                            sm_err *err) {
+static sm_status read_parts(sm_package *pkg, sm_pkg_owner *own, const char *dir, const char *before, sm_func **parts,
+                            int *n, int depth, sm_err *err) {
     for (int i = 0; i < PARTS_MAX; i++) {
-        char name[24], prefix[24];
+        char name[24], prefix[64];
         snprintf(name, sizeof name, "model%d", i);
         if (!inside(dir, name))
             return SM_OK;
         char *part = sm_path_join(dir, name);
         if (part == NULL)
             return SM_NOMEM(err);
-        snprintf(prefix, sizeof prefix, "part%d.", *n);
+        snprintf(prefix, sizeof prefix, "%.32spart%d.", before, *n);
         sm_status st = SM_OK;
         if (inside(part, "model0") && depth < 4)
-            st = read_parts(pkg, own, part, parts, n, depth + 1, err);
+            st = read_parts(pkg, own, part, before, parts, n, depth + 1, err);
         else if (!inside(part, "model.mil"))
             st =
                 SM_FAIL(err, SM_UNSUPPORTED, "%s: wanted an ML Program (model.mil), found another kind of model", part);
@@ -294,13 +294,14 @@ static sm_status read_parts(sm_package *pkg, sm_pkg_owner *own, const char *dir,
     return SM_OK;
 }
 
-static sm_status read_pipeline(sm_package *pkg, sm_pkg_owner *own, const json_t *meta, sm_err *err) {
+static sm_status read_pipeline(sm_package *pkg, sm_pkg_owner *own, const json_t *meta, const char *prefix,
+                               sm_err *err) {
     const json_t *outs = json_object_get(meta, "outputSchema"), *o;
     sm_func *parts[PARTS_MAX], *f;
     const char **names = sm_alloc_n(json_array_size(outs) + 1, sizeof *names);
     int n = 0, n_names = 0;
     size_t i;
-    sm_status st = names == NULL ? SM_NOMEM(err) : read_parts(pkg, own, pkg->path, parts, &n, 0, err);
+    sm_status st = names == NULL ? SM_NOMEM(err) : read_parts(pkg, own, pkg->path, prefix, parts, &n, 0, err);
     if (st == SM_OK && n == 0)
         st = SM_FAIL(err, SM_BADINPUT, "a pipeline without parts");
     json_array_foreach(outs, i, o) {
@@ -308,8 +309,11 @@ static sm_status read_pipeline(sm_package *pkg, sm_pkg_owner *own, const json_t 
         if (name != NULL && names != NULL)
             names[n_names++] = name;
     }
-    if (st == SM_OK)
-        st = sm_func_chain(pkg->graph, "main", parts, n, names, n_names, &f, err);
+    if (st == SM_OK) {
+        sm_chain c = {.parts = parts, .n_parts = n, .outputs = names, .n_outputs = n_names};
+        c.name = sm_arena_printf(pkg->graph->arena, "%smain", prefix);
+        st = c.name == NULL ? SM_NOMEM(err) : sm_func_chain(pkg->graph, &c, &f, err);
+    }
     if (st == SM_OK) {
         pkg->n_parts = n;
         pkg->default_function = f->name;
@@ -318,12 +322,14 @@ static sm_status read_pipeline(sm_package *pkg, sm_pkg_owner *own, const json_t 
     return st;
 }
 
-/* What is not said anywhere: the version that the functions need, the function that is called. */
-static sm_status fill_in(sm_package *pkg, sm_err *err) {
+/* What is not said anywhere: the version that the functions need, the function that is called.  first: the number of its
+ * functions in the graph that was before. */
+static sm_status fill_in(sm_package *pkg, const char *prefix, int first, sm_err *err) {
     const sm_graph *g = pkg->graph;
-    if (g->n_funcs == 0)
+    const char *def = pkg->default_function, *name;
+    if (g->n_funcs <= first)
         return SM_FAIL(err, SM_BADINPUT, "the program has no function");
-    for (int i = 0; i < g->n_funcs; i++) {
+    for (int i = first; i < g->n_funcs; i++) {
         if (g->funcs[i]->opset == 0)
             return SM_FAIL(err, SM_BADINPUT, "function '%s' is no Core ML program", g->funcs[i]->name);
         pkg->spec_version = SM_MAX(pkg->spec_version, g->funcs[i]->opset);
@@ -331,10 +337,12 @@ static sm_status fill_in(sm_package *pkg, sm_err *err) {
     if (pkg->spec_version > SM_PKG_SPEC_MAX)
         return SM_FAIL(err, SM_UNSUPPORTED, "specification version: supported are %d to %d, found %d", SM_PKG_SPEC_MIN,
                        SM_PKG_SPEC_MAX, pkg->spec_version);
-    if (pkg->default_function == NULL)
-        pkg->default_function = sm_graph_func(g, "main") != NULL ? "main" : g->funcs[0]->name;
-    if (sm_graph_func(g, pkg->default_function) == NULL)
-        return SM_FAIL(err, SM_BADINPUT, "the default function '%s' does not exist", pkg->default_function);
+    name = pkg->n_parts > 0 ? def : sm_arena_printf(g->arena, "%s%s", prefix, def != NULL ? def : "main");
+    if (name == NULL)
+        return SM_NOMEM(err);
+    if (sm_graph_func(g, name) == NULL && def != NULL)
+        return SM_FAIL(err, SM_BADINPUT, "the default function '%s' does not exist", def);
+    pkg->default_function = sm_graph_func(g, name) != NULL ? name : g->funcs[first]->name;
     return SM_OK;
 }
 
@@ -346,27 +354,24 @@ static sm_status refuse(const char *path, sm_err *err) {
                                           "deployment target of iOS15 or later");
 }
 
-sm_status sm_mlmodelc_read(const char *path, sm_package **out, sm_err *err) {
-    sm_graph *g = NULL;
+sm_status sm_mlmodelc_read_into(const char *path, sm_graph *g, const char *prefix, sm_package **out, sm_err *err) {
     sm_package *pkg;
     sm_pkg_owner *own;
     json_t *meta = NULL;
     bool parts = inside(path, "model0");
+    int first = g->n_funcs;
     sm_status st;
     *out = NULL;
     if (!parts && !inside(path, "model.mil"))
         return refuse(path, err);
-    SM_TRY(sm_graph_new(&g, err));
-    SM_TRY_DONE(sm_pkg_new_package(path, g, &pkg, &own, err));
+    SM_TRY(sm_pkg_new_package(path, g, &pkg, &own, err));
     pkg->compiled = true;
     SM_TRY_DONE(load_meta(path, &meta, err));
     SM_TRY_DONE(read_facts(pkg, meta, err));
-    SM_TRY_DONE(parts ? read_pipeline(pkg, own, meta, err) : read_program(pkg, own, path, NULL, err));
-    SM_TRY_DONE(fill_in(pkg, err));
+    SM_TRY_DONE(parts ? read_pipeline(pkg, own, meta, prefix, err) : read_program(pkg, own, path, prefix, err));
+    SM_TRY_DONE(fill_in(pkg, prefix, first, err));
     *out = pkg;
-    g = NULL;
 done:
     json_decref(meta);
-    sm_graph_free(&g);
     return st;
 }

@@ -59,7 +59,7 @@ typedef struct sm_package {
     size_t n_classes;
 } sm_package;
 
-/* Opens a package, a bare .mlmodel or a compiled .mlmodelc.  *out lives in the graph's arena: free with
+/* Opens a package, a bare .mlmodel, a compiled .mlmodelc or a folder of such that are parts of one model.  *out lives in the graph's arena: free with
  * sm_graph_free(&pkg->graph). */
 sm_status sm_mlpackage_read(const char *path, sm_package **out, sm_err *err);
 /* The image that a function's input is described as; NULL when it is none. */
@@ -70,7 +70,6 @@ sm_status sm_package_item_path(const sm_package *p, const char *path, char **out
 bool sm_mlpackage_sniff(const char *path); /* any of these */
 /* Compiled models alone: model.mil, the program as text, with weights and metadata.json beside it. */
 bool sm_mlmodelc_sniff(const char *path);
-sm_status sm_mlmodelc_read(const char *path, sm_package **out, sm_err *err);
 
 /* What happened to each tensor, as it is written (once per blob, shared ones once). */
 typedef struct sm_pkg_tensor_report {

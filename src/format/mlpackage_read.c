@@ -162,18 +162,8 @@ sm_status sm_pkg_new_package(const char *path, sm_graph *g, sm_package **out, sm
     return pkg->path == NULL ? SM_NOMEM(err) : SM_OK;
 }
 
-/* A package without content in a graph of its own. */
-static sm_status package_new(const char *path, sm_package **out, sm_pkg_owner **own, sm_err *err) {
-    sm_graph *g;
-    SM_TRY(sm_graph_new(&g, err));
-    sm_status st = sm_pkg_new_package(path, g, out, own, err);
-    if (st != SM_OK)
-        sm_graph_free(&g);
-    return st;
-}
-
 /* Everything behind the model file's path. */
-static sm_status read_file(sm_package *pkg, sm_pkg_owner *own, const char *file, sm_err *err) {
+static sm_status read_file(sm_package *pkg, sm_pkg_owner *own, const char *file, const char *prefix, sm_err *err) {
     sm_mapfile map = {0};
     char *dir = sm_path_join("", file);
     if (dir == NULL)
@@ -181,7 +171,8 @@ static sm_status read_file(sm_package *pkg, sm_pkg_owner *own, const char *file,
     dir[sm_path_base(file) - file] = 0;
     sm_status st = sm_mapfile_open(file, &map, err);
     if (st == SM_OK) {
-        sm_pkg_reader r = {.pkg = pkg, .g = pkg->graph, .own = own, .model_dir = dir[0] == 0 ? "." : dir};
+        sm_pkg_reader r = {
+            .pkg = pkg, .g = pkg->graph, .own = own, .prefix = prefix, .model_dir = dir[0] == 0 ? "." : dir};
         st = sm_pkg_read_model(&r, file, (sm_bytes){map.p, map.n}, err);
     }
     sm_mapfile_close(&map);
@@ -189,7 +180,7 @@ static sm_status read_file(sm_package *pkg, sm_pkg_owner *own, const char *file,
     return st;
 }
 
-static sm_status read_folder(sm_package *pkg, sm_pkg_owner *own, sm_err *err) {
+static sm_status read_folder(sm_package *pkg, sm_pkg_owner *own, const char *prefix, sm_err *err) {
     char *model = NULL, *data = NULL, *file = NULL;
     sm_status st;
     SM_TRY_DONE(read_manifest(pkg, &model, err));
@@ -197,42 +188,56 @@ static sm_status read_folder(sm_package *pkg, sm_pkg_owner *own, sm_err *err) {
     file = data == NULL ? NULL : sm_path_join(data, model);
     SM_TRY_DONE(file == NULL ? SM_NOMEM(err) : SM_OK);
     SM_TRY_DONE(map_items(pkg, data, model, own, err));
-    st = read_file(pkg, own, file, err);
+    st = read_file(pkg, own, file, prefix, err);
 done:
     sm_free(data);
     sm_free(file);
     return st;
 }
 
-sm_status sm_mlpackage_read(const char *path, sm_package **out, sm_err *err) {
+sm_status sm_pkg_read_into(const char *path, sm_graph *g, const char *prefix, sm_package **out, sm_err *err) {
     sm_package *pkg = NULL;
     sm_pkg_owner *own = NULL;
     *out = NULL;
     if (sm_mlmodelc_sniff(path))
-        return sm_mlmodelc_read(path, out, err);
+        return sm_mlmodelc_read_into(path, g, prefix, out, err);
     bool folder = sm_path_is_dir(path);
     SM_TRY(sm_foreign_refuse(path, err));
     if (!folder && !sm_mlpackage_sniff(path))
         return SM_FAIL(err, SM_BADINPUT, "'%s' is not a folder, wanted a Core ML package", path);
-    SM_TRY(package_new(path, &pkg, &own, err));
-    sm_status st = folder ? read_folder(pkg, own, err) : read_file(pkg, own, path, err);
-    if (st != SM_OK)
-        sm_graph_free(&pkg->graph);
-    else
-        *out = pkg;
+    SM_TRY(sm_pkg_new_package(path, g, &pkg, &own, err));
+    SM_TRY(folder ? read_folder(pkg, own, prefix, err) : read_file(pkg, own, path, prefix, err));
+    *out = pkg;
+    return SM_OK;
+}
+
+sm_status sm_mlpackage_read(const char *path, sm_package **out, sm_err *err) {
+    sm_graph *g;
+    *out = NULL;
+    SM_TRY(sm_graph_new(&g, err));
+    sm_status st =
+        sm_parts_sniff(path) ? sm_parts_read_into(path, g, out, err) : sm_pkg_read_into(path, g, "", out, err);
+    if (st != SM_OK) {
+        *out = NULL;
+        sm_graph_free(&g);
+    }
     return st;
 }
 
 sm_status sm_mlpackage_read_mem(const char *name, sm_bytes model, sm_bytes weights, sm_package **out, sm_err *err) {
     sm_package *pkg = NULL;
     sm_pkg_owner *own = NULL;
+    sm_graph *g;
     *out = NULL;
-    SM_TRY(package_new(name, &pkg, &own, err));
-    sm_pkg_reader r = {.pkg = pkg, .g = pkg->graph, .own = own, .memory_blob = weights};
-    pkg->weight_bytes = weights.n;
-    sm_status st = sm_pkg_read_model(&r, name, model, err);
+    SM_TRY(sm_graph_new(&g, err));
+    sm_status st = sm_pkg_new_package(name, g, &pkg, &own, err);
+    if (st == SM_OK) {
+        sm_pkg_reader r = {.pkg = pkg, .g = g, .own = own, .prefix = "", .memory_blob = weights};
+        pkg->weight_bytes = weights.n;
+        st = sm_pkg_read_model(&r, name, model, err);
+    }
     if (st != SM_OK)
-        sm_graph_free(&pkg->graph);
+        sm_graph_free(&g);
     else
         *out = pkg;
     return st;
@@ -284,5 +289,5 @@ bool sm_mlpackage_sniff(const char *path) {
         m = snprintf(manifest, sizeof manifest, "%s/Manifest.json", path);
     if (n < PATH_MAX && m < PATH_MAX && sm_path_is_dir(data) && sm_path_exists(manifest))
         return true;
-    return !sm_path_is_dir(path) ? is_model_file(path) : sm_mlmodelc_sniff(path);
+    return !sm_path_is_dir(path) ? is_model_file(path) : sm_mlmodelc_sniff(path) || sm_parts_sniff(path);
 }

@@ -183,20 +183,28 @@ static sm_status check_program(const SmPb__Model *m, sm_err *err) {
     return SM_OK;
 }
 
+/* <prefix><name>, in the graph's arena. */
+static sm_status graph_name(sm_pkg_reader *r, const char *name, const char **out, sm_err *err) {
+    *out = sm_arena_printf(r->g->arena, "%s%s", r->prefix, name);
+    return *out == NULL ? SM_NOMEM(err) : SM_OK;
+}
+
 static sm_status read_functions(sm_pkg_reader *r, const SmPb__Model *m, sm_err *err) {
     const SmPb__Program *p = m->ml_program;
+    const char *def = r->pkg->default_function, *as, *first = NULL;
     SM_TRY(check_program(m, err));
     for (size_t i = 0; i < p->n_functions; i++) {
         const char *name = p->functions[i]->key;
-        if (sm_graph_func(r->g, name) != NULL)
+        SM_TRY(graph_name(r, name, &as, err));
+        if (sm_graph_func(r->g, as) != NULL)
             return SM_FAIL(err, SM_BADINPUT, "function %s is defined twice", sm_quote(name, strlen(name)));
-        SM_TRY(sm_pkg_read_function(r, m, name, name, p->functions[i]->value, err));
+        SM_TRY(sm_pkg_read_function(r, m, name, as, p->functions[i]->value, err));
+        first = first == NULL ? as : first;
     }
-    const char *def = r->pkg->default_function;
-    if (def != NULL && sm_graph_func(r->g, def) == NULL)
+    SM_TRY(graph_name(r, def != NULL ? def : "main", &as, err));
+    if (def != NULL && sm_graph_func(r->g, as) == NULL)
         return SM_FAIL(err, SM_BADINPUT, "the default function %s does not exist", sm_quote(def, strlen(def)));
-    if (def == NULL)
-        r->pkg->default_function = sm_graph_func(r->g, "main") != NULL ? "main" : r->g->funcs[0]->name;
+    r->pkg->default_function = sm_graph_func(r->g, as) != NULL ? as : first;
     return SM_OK;
 }
 
@@ -221,7 +229,8 @@ static const SmPb__FunctionEntry *part_function(const SmPb__Model *m) {
 static sm_status read_parts(sm_pkg_reader *r, const SmPb__Pipeline *p, sm_func **parts, int *n, sm_err *err) {
     for (size_t i = 0; i < p->n_models; i++) {
         const SmPb__Model *m = p->models[i];
-        char name[16];
+        const char *name;
+        char part[16];
         sm_status st = SM_OK;
         const SmPb__FunctionEntry *f = NULL;
         if (pipeline_of(m) != NULL) {
@@ -230,7 +239,8 @@ static sm_status read_parts(sm_pkg_reader *r, const SmPb__Pipeline *p, sm_func *
         }
         if (*n >= PARTS_MAX)
             return SM_FAIL(err, SM_BADINPUT, "a pipeline of more than %d parts", PARTS_MAX);
-        snprintf(name, sizeof name, "part%d", *n);
+        snprintf(part, sizeof part, "part%d", *n);
+        SM_TRY(graph_name(r, part, &name, err));
         st = check_program(m, err);
         if (st == SM_OK && (f = part_function(m)) == NULL)
             st = SM_FAIL(err, SM_BADINPUT, "which of its %zu functions is called is not said",
@@ -275,7 +285,9 @@ static sm_status read_pipeline(sm_pkg_reader *r, const SmPb__Model *m, sm_err *e
         return SM_FAIL(err, SM_BADINPUT, "a pipeline without parts");
     for (size_t i = 0; i < n_out; i++)
         outputs[i] = d->output[i]->name;
-    SM_TRY(sm_func_chain(r->g, "main", parts, n, outputs, (int)n_out, &f, err));
+    sm_chain chain = {.parts = parts, .n_parts = n, .outputs = outputs, .n_outputs = (int)n_out};
+    SM_TRY(graph_name(r, "main", &chain.name, err));
+    SM_TRY(sm_func_chain(r->g, &chain, &f, err));
     r->pkg->default_function = f->name;
     r->pkg->n_parts = n;
     return check_inputs(f, d, err);

@@ -118,14 +118,17 @@ sm_status sm_func_add_shapes(sm_func *f, int n_sym, int n_rows, sm_shape_set **o
     return SM_OK;
 }
 
+sm_status sm_func_take_set(sm_func *f, const sm_shape_set *s, sm_err *err) {
+    sm_shape_set *to = NULL;
+    SM_TRY(sm_func_add_shapes(f, s->n_sym, s->n_rows, &to, err));
+    memcpy(to->sym, s->sym, (size_t)s->n_sym * sizeof *s->sym);
+    memcpy(to->value, s->value, (size_t)s->n_sym * (size_t)s->n_rows * sizeof *s->value);
+    return SM_OK;
+}
+
 sm_status sm_func_take_shapes(sm_func *f, const sm_func *from, sm_err *err) {
-    for (int i = 0; i < from->n_shapes; i++) {
-        const sm_shape_set *s = &from->shapes[i];
-        sm_shape_set *to = NULL;
-        SM_TRY(sm_func_add_shapes(f, s->n_sym, s->n_rows, &to, err));
-        memcpy(to->sym, s->sym, (size_t)s->n_sym * sizeof *s->sym);
-        memcpy(to->value, s->value, (size_t)s->n_sym * (size_t)s->n_rows * sizeof *s->value);
-    }
+    for (int i = 0; i < from->n_shapes; i++)
+        SM_TRY(sm_func_take_set(f, &from->shapes[i], err));
     return SM_OK;
 }
 

@@ -195,7 +195,8 @@ void sm_graph_drop_func(sm_graph *g, sm_func *f);            /* takes it off the
 int sm_func_n_nodes(const sm_func *f);                       /* nested blocks included */
 /* Adds an empty set of n_rows rows over n_sym symbols, to be filled through *out. */
 sm_status sm_func_add_shapes(sm_func *f, int n_sym, int n_rows, sm_shape_set **out, sm_err *err);
-/* Gives f the sets of another function of the graph whose inputs have the same symbols. */
+/* Gives f a set, or all sets, of another function of the graph whose inputs have the same symbols. */
+sm_status sm_func_take_set(sm_func *f, const sm_shape_set *s, sm_err *err);
 sm_status sm_func_take_shapes(sm_func *f, const sm_func *from, sm_err *err);
 
 /* A slot's value by name; NULL when absent.  The op must have the slot. */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Packages of other people's making (tests/fixtures/anyone): every recorded call by `smelt predict`, within its limit."""
 import os
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -141,6 +142,55 @@ def test_classifier_names_its_labels():
 def test_functions_share_weights():
     j = smelt_json("inspect", os.path.join(ANYONE, "multifunction", "model.mlpackage"))
     assert {f["name"] for f in j["functions"]} == {"plain", "adapted"} and j["default_function"] == "plain"
+
+
+# ------------------------------------------------------------------ parts in a folder
+@pytest.fixture(scope="module")
+def parts_calls():
+    """Token by token through all parts: the inputs, and the logits that the recording has from the ninth on"""
+    name = "conv_parts"
+    ids = np.concatenate([c[1]["input_ids"][0] for c in CALLS[name, "tiny_embeddings.mlpackage"]])
+    heads = [c[2] for c in CALLS[name, "tiny_lm_head_lut6.mlpackage"]]
+    wanted = [np.concatenate([h[f"logits{i}"] for i in range(1, 5)], -1) for h in heads]
+    calls = []
+    for at, token in enumerate(ids):
+        mask = np.where(np.arange(64) <= at, 0.0, -40000.0).astype(np.float16)[None, None, None]
+        calls.append((None, {"input_ids": np.array([[token]], np.int32), "position_ids": np.array([at], np.int32),
+                             "causal_mask": mask, "current_pos": np.array([at], np.int32)}, {}))
+    assert len(calls) == 8 + len(wanted)
+    return calls, wanted
+
+
+@pytest.mark.parametrize("form", ["packages", "compiled", "no manifest"])
+def test_parts_are_one_model(parts_calls, form):
+    """A folder of parts is one function: ids to logits, every part's cache its own, slices of logits joined in order."""
+    calls, wanted = parts_calls
+    src = os.path.join(ANYONE, "conv_parts")
+    folder = scratch("parts", form)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    for n in os.listdir(src):
+        if form == "compiled" and n.endswith(".mlpackage"):
+            mlmodelc.convert(os.path.join(src, n), os.path.join(folder, n.replace(".mlpackage", ".mlmodelc")))
+        elif n.endswith(".mlpackage") or (n == "meta.yaml" and form != "no manifest"):
+            (shutil.copytree if os.path.isdir(os.path.join(src, n)) else shutil.copy)(os.path.join(src, n), os.path.join(folder, n))
+    j = smelt_json("inspect", folder)
+    f, = j["functions"]
+    assert j["pipeline_parts"] == 4 and j.get("name", "") == ("" if form == "no manifest" else "tiny-conv-ctx64")
+    assert [i["name"] for i in f["inputs"]] == ["input_ids", "position_ids", "causal_mask", "current_pos"]
+    assert [s["name"] for s in f["states"]] == ["kv_cache_0", "kv_cache_0_2"] and f["outputs"][0]["shape"] == [1, 1, 96]
+    got = run_calls(folder, calls, f"parts.{form}")
+    worst = max(relative(w, g["logits"]) for w, g in zip(wanted, got[8:]))
+    print(f"conv_parts as one, {form}: {len(calls)} calls, worst {worst:.2g}")
+    assert worst <= 3e-3  # the recording hands on fp16 from part to part
+
+
+def test_parts_that_are_no_model():
+    folder = scratch("parts", "two")
+    shutil.rmtree(folder, ignore_errors=True)
+    for n in ("a", "b"):
+        shutil.copytree(os.path.join(ANYONE, "multifunction", "model.mlpackage"), os.path.join(folder, f"{n}.mlpackage"))
+    assert "2 packages that take no hidden states" in smelt("inspect", folder, rc=4).stderr
 
 
 # ------------------------------------------------------------------ compiled models

@@ -240,14 +240,22 @@ static void fitted(int version, const char *name) {
         int version;
         const char *name, *enc;
     } forms[] = {
-        {7, "lut1", "lut(uint1, fp16, [15, 37])"},        {7, "lut2", "lut(uint2, fp16, [15, 37])"},
-        {9, "lut3", "lut(uint3, fp16, [15, 37])"},        {7, "lut4", "lut(uint4, fp16, [15, 37])"},
-        {7, "lut6", "lut(uint6, fp16, [15, 37])"},        {7, "lut8", "lut(uint8, fp16, [15, 37])"},
-        {9, "lut1_rows", "lut(uint1, fp16, [3, 37])"},    {9, "lut2_rows", "lut(uint2, fp16, [5, 37])"},
-        {9, "lut3_rows", "lut(uint3, fp16, [3, 37])"},    {9, "lut4_rows", "lut(uint4, fp16, [1, 37])"},
-        {9, "lut6_rows", "lut(uint6, fp16, [5, 37])"},    {9, "lut8_rows", "lut(uint8, fp16, [3, 37])"},
-        {9, "lut4_columns", "lut(uint4, fp16, [15, 1])"}, {9, "lut3_both", "lut(uint3, fp16, [5, 1])"},
-        {7, "int8_row", "affine(int8, fp16, [1, 37])"},   {7, "uint8_row", "affine(uint8, fp16, offset uint8, [1, 37])"},
+        {7, "lut1", "lut(uint1, fp16, [15, 37])"},
+        {7, "lut2", "lut(uint2, fp16, [15, 37])"},
+        {9, "lut3", "lut(uint3, fp16, [15, 37])"},
+        {7, "lut4", "lut(uint4, fp16, [15, 37])"},
+        {7, "lut6", "lut(uint6, fp16, [15, 37])"},
+        {7, "lut8", "lut(uint8, fp16, [15, 37])"},
+        {9, "lut1_rows", "lut(uint1, fp16, [3, 37])"},
+        {9, "lut2_rows", "lut(uint2, fp16, [5, 37])"},
+        {9, "lut3_rows", "lut(uint3, fp16, [3, 37])"},
+        {9, "lut4_rows", "lut(uint4, fp16, [1, 37])"},
+        {9, "lut6_rows", "lut(uint6, fp16, [5, 37])"},
+        {9, "lut8_rows", "lut(uint8, fp16, [3, 37])"},
+        {9, "lut4_columns", "lut(uint4, fp16, [15, 1])"},
+        {9, "lut3_both", "lut(uint3, fp16, [5, 1])"},
+        {7, "int8_row", "affine(int8, fp16, [1, 37])"},
+        {7, "uint8_row", "affine(uint8, fp16, offset uint8, [1, 37])"},
     };
     sm_package *p = package(version);
     enc_case c;
