@@ -51,6 +51,14 @@ ALWAYS __m512 f16_at(const uint8_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
 }
 
+/* What the stream of weights will ask for: a block of n bytes, AHEAD of where it is.  The machine's own guesses come too
+ * late where a block is a hundred instructions. */
+enum { AHEAD = 4096 };
+ALWAYS void fetch(const uint8_t *p, int n) {
+    for (int i = 0; i < n; i += 64)
+        _mm_prefetch((const char *)p + AHEAD + i, _MM_HINT_T0);
+}
+
 ALWAYS void tile_rows(const sm_qw *w, const uint8_t *tile, const uint8_t *x, size_t ldx, float *out, size_t ldo,
                       __mmask16 lanes, sm_qw_kind kind, bool sub16, bool has_min, int rows) {
     const int subs = sub16 ? 2 : 1, groups = 8 / subs, code_bytes = kind == SM_QW8 ? 512 : 256 + 64 * (int)kind;
@@ -60,7 +68,8 @@ ALWAYS void tile_rows(const sm_qw *w, const uint8_t *tile, const uint8_t *x, siz
     __m512 sum[8];
     for (int r = 0; r < rows; r++)
         sum[r] = _mm512_setzero_ps();
-    for (int b = 0; b < nb; b++, block += code_bytes)
+    for (int b = 0; b < nb; b++, block += code_bytes) {
+        fetch(block, code_bytes);
         for (int s = 0; s < subs; s++) {
             __m512i acc[8];
             int32_t nsum[8];
@@ -75,6 +84,8 @@ ALWAYS void tile_rows(const sm_qw *w, const uint8_t *tile, const uint8_t *x, siz
                     acc[r] = dot(acc[r], codes, bytes_at(x + (size_t)r * ldx + 32 * b + 4 * g), kind);
             }
             __m512 scale = f16_at(meta);
+            _mm_prefetch((const char *)meta + w->tile_bytes,
+                         _MM_HINT_T0); /* of the next tile: this one's stand behind its codes */
             meta += 32;
             for (int r = 0; r < rows; r++) {
                 __m512 d = _mm512_set1_ps(sm_qrow_scale(x + (size_t)r * ldx, nb)[b]);
@@ -90,6 +101,7 @@ ALWAYS void tile_rows(const sm_qw *w, const uint8_t *tile, const uint8_t *x, siz
                 sum[r] = _mm512_fnmadd_ps(_mm512_mul_ps(min, d), ns, sum[r]);
             }
         }
+    }
     __m512 mul = _mm512_loadu_ps(meta);
     for (int r = 0; r < rows; r++)
         _mm512_mask_storeu_ps(out + (size_t)r * ldo, lanes, _mm512_mul_ps(sum[r], mul));
@@ -157,6 +169,7 @@ ALWAYS void tile_rows_lut(const sm_qw *w, const uint8_t *tile, const uint8_t *x,
     for (int r = 0; r < rows; r++)
         sum[r] = _mm512_setzero_ps();
     for (int b = 0; b < nb; b++, block += code_bytes) {
+        fetch(block, code_bytes);
         __m512i high[4], low[4];
         for (int r = 0; r < rows; r++)
             high[r] = low[r] = start(sm_qrow_nsum(x + (size_t)r * ldx, nb)[b], is_signed, SM_QW8);
