@@ -30,6 +30,7 @@ enum {
     READ = 1 << 13,   /* weights decoded at a time */
     CHUNK = 1 << 17,  /* weights of a shared table that a thread takes at a time */
     SHARED = 1 << 20, /* weights from which on a table is filled by all threads */
+    RELEASE = 256,    /* tables whose source is given back together */
     ROUNDS = 16,      /* of moving rounded entries */
     ENTRIES_MAX = 256,
     BATCH = 256, /* weights in vector code at a time */
@@ -352,6 +353,14 @@ static void put_table(const job *j, fitter *f, int64_t table) {
         sm_enc_put(j->want->aux, j->lut, (uint64_t)table * (uint64_t)n + (uint64_t)c, entry[c]);
 }
 
+/* Source pages of tables [from, to) go back to the file: by and large they were read. */
+static void release_tables(const grid *g, int64_t from, int64_t to) {
+    sm_bytes data = g->t.part[SM_PART_DATA];
+    size_t per_row = data.n / (size_t)g->rows;
+    int64_t a = from / g->n_across * g->down, b = to / g->n_across * g->down;
+    sm_mapfile_release(data.p + (size_t)a * per_row, (size_t)(b - a) * per_row);
+}
+
 /* Many tables: each by one thread. */
 static void fit_tables(void *ctx, int ith, int nth) {
     job *j = ctx;
@@ -367,6 +376,8 @@ static void fit_tables(void *ctx, int ith, int nth) {
         if (f->h.bad)
             atomic_store(&j->bad, true);
         put_table(j, f, at);
+        if (at % RELEASE == 0 && at >= 2 * RELEASE)
+            release_tables(g, at - 2 * RELEASE, at - RELEASE);
     }
 }
 
