@@ -5,55 +5,128 @@
  * Exporters declare the rows of the mask and the positions as symbols of their own beside the one of the ids, and two
  * symbols for one number are the rule there; what broadcasts them gets a third.  A decoder's ids, positions, mask rows and
  * hidden rows are as many as each other, so the program is rebuilt with one symbol, and inference then knows equal
- * extents to be equal.
+ * extents to be equal.  So it is with caches that grow: their columns are the positions before the call, and all keys are
+ * those and the call's own.
  */
 #include "pass/raise_int.h"
 
-/* Does this axis of an input count tokens?  Integers [1, n] or [n]; rows of a mask [1, 1, n, keys]. */
-static int token_axis(const sm_type *t) {
-    if (t->kind != SM_V_TENSOR)
-        return -1;
-    bool ints = sm_dtype_kind(t->dtype) == 'i' || sm_dtype_kind(t->dtype) == 'u';
-    if (ints && t->rank == 2 && t->dims[0] == 1)
-        return 1;
-    if (ints && t->rank == 1)
+static bool is_ints(const sm_type *t) {
+    return t->kind == SM_V_TENSOR && (sm_dtype_kind(t->dtype) == 'i' || sm_dtype_kind(t->dtype) == 'u');
+}
+
+/* An input of integers that are only asked whether they are more than 0, or counted: which keys are there. */
+bool sm_raise_is_flags(const sm_func *f, const sm_value *v) {
+    bool compared = false;
+    const sm_value *now[8] = {v};
+    int n_now = 1;
+    if (!is_ints(&v->type))
+        return false;
+    for (const sm_node *n = f->body->first; n != NULL; n = n->next)
+        for (int i = 0; i < n_now; i++) {
+            bool here = false;
+            for (int k = 0; k < sm_op_row_of(n->op)->n_slots; k++)
+                here |= n->in[k] == now[i];
+            for (int k = 0; k < n->n_list; k++)
+                here |= n->list[k] == now[i];
+            if (!here)
+                continue;
+            bool moved = n->op == SM_OP_CAST || n->op == SM_OP_EXPAND_DIMS || n->op == SM_OP_IDENTITY ||
+                         n->op == SM_OP_RESHAPE || n->op == SM_OP_SQUEEZE;
+            bool asked = n->op == SM_OP_GREATER || n->op == SM_OP_EQUAL || n->op == SM_OP_NOT_EQUAL ||
+                         n->op == SM_OP_GREATER_EQUAL || n->op == SM_OP_SUB || n->op == SM_OP_LESS;
+            double one;
+            asked = asked && ((n->in[0] != now[i] && sm_raise_scalar(n->in[0], &one)) ||
+                              (n->in[1] != now[i] && sm_raise_scalar(n->in[1], &one)));
+            asked |= n->out != NULL && n->n_out > 0 && moved && n->out[0]->type.dtype == SM_BOOL;
+            compared |= asked;
+            if (asked || n->op == SM_OP_SHAPE)
+                break;
+            if (!moved || n_now == (int)SM_ARRAY_LEN(now))
+                return false;
+            now[n_now++] = n->out[0];
+            break;
+        }
+    return compared;
+}
+
+/* Does this axis of an input count tokens?  Integers [1, n] or [n]; rows of a mask [1, 1, n, keys]; hidden rows. */
+static int token_axis(const sm_func *f, const sm_value *v) {
+    const sm_type *t = &v->type;
+    if (is_ints(t) && t->rank == 2 && t->dims[0] == 1)
+        return sm_raise_is_flags(f, v) ? -1 : 1;
+    if (is_ints(t) && t->rank == 1)
         return 0;
-    if (sm_dtype_kind(t->dtype) == 'f' && t->rank == 4 && t->dims[0] == 1 && t->dims[1] == 1)
+    bool floats = t->kind == SM_V_TENSOR && sm_dtype_kind(t->dtype) == 'f';
+    if (floats && t->rank == 4 && t->dims[0] == 1 && t->dims[1] == 1)
         return 2;
+    if (floats && t->rank == 3 && t->dims[0] == 1 && sm_dim_known(t->dims[2]))
+        return 1;
+    if (floats && t->rank == 4 && t->dims[0] == 1 && t->dims[2] == 1 && sm_dim_known(t->dims[1]))
+        return 3;
     return -1;
+}
+
+/* The only axis of a cache that grows: positions before the call. */
+static int past_axis(const sm_func *f, const sm_value *v) {
+    const sm_type *t = &v->type;
+    int axis = -1;
+    if (t->kind != SM_V_TENSOR || sm_dtype_kind(t->dtype) != 'f' || t->rank < 3 || token_axis(f, v) >= 0)
+        return -1;
+    for (int i = 0; i < t->rank; i++)
+        if (!sm_dim_known(t->dims[i])) {
+            if (axis >= 0)
+                return -1;
+            axis = i;
+        }
+    return axis;
 }
 
 static bool is_symbol(const sm_type *t, int axis) {
     return axis >= 0 && !sm_dim_known(t->dims[axis]);
 }
 
+typedef struct bound {
+    sm_dim n, past; /* SM_DIM_UNKNOWN: none */
+} bound;
+
+/* The type that an input has with one symbol for each number. */
+static sm_type bind_type(const sm_func *f, const sm_value *v, const bound *b) {
+    sm_type t = v->type;
+    int tokens = token_axis(f, v), past = past_axis(f, v);
+    if (is_symbol(&t, tokens) && b->n != SM_DIM_UNKNOWN)
+        t.dims[tokens] = b->n;
+    if (past >= 0 && b->past != SM_DIM_UNKNOWN)
+        t.dims[past] = b->past;
+    if (b->past != SM_DIM_UNKNOWN && b->n != SM_DIM_UNKNOWN && t.rank > 0 && is_symbol(&t, t.rank - 1) &&
+        (sm_raise_is_flags(f, v) || tokens == 2)) /* all keys */
+        t.dims[t.rank - 1] = sm_dim_add(f->graph, b->past, b->n);
+    return t;
+}
+
 sm_status sm_raise_bind(sm_func *f, sm_func **out, sm_err *err) {
     sm_rebuild r;
-    sm_dim n = SM_DIM_UNKNOWN;
-    int others = 0;
+    bound b = {SM_DIM_UNKNOWN, SM_DIM_UNKNOWN};
+    bool differs = false;
     *out = f;
+    for (int hidden = 0; hidden < 2; hidden++) /* integers first */
+        for (int i = 0; i < f->body->n_in; i++) {
+            const sm_value *v = f->body->in[i];
+            int axis = token_axis(f, v), past = past_axis(f, v);
+            if (b.n == SM_DIM_UNKNOWN && is_symbol(&v->type, axis) && (v->type.rank <= 2 || hidden == 1))
+                b.n = v->type.dims[axis];
+            if (b.past == SM_DIM_UNKNOWN && past >= 0)
+                b.past = v->type.dims[past];
+        }
     for (int i = 0; i < f->body->n_in; i++) {
-        const sm_type *t = &f->body->in[i]->type;
-        int axis = token_axis(t);
-        if (!is_symbol(t, axis))
-            continue;
-        if (n == SM_DIM_UNKNOWN && t->rank <= 2)
-            n = t->dims[axis];
-        others += n != SM_DIM_UNKNOWN && t->dims[axis] != n;
+        sm_type t = bind_type(f, f->body->in[i], &b);
+        differs |= !sm_type_eq(&t, &f->body->in[i]->type);
     }
-    for (int i = 0; i < f->body->n_in && n != SM_DIM_UNKNOWN; i++) { /* masks may stand before the ids */
-        const sm_type *t = &f->body->in[i]->type;
-        others += is_symbol(t, token_axis(t)) && t->dims[token_axis(t)] != n;
-    }
-    if (n == SM_DIM_UNKNOWN || others == 0)
+    if (!differs)
         return SM_OK;
     SM_TRY(sm_rebuild_start_bare(&r, f, f->opset, err));
     for (int i = 0; i < f->body->n_in; i++) {
-        sm_type t = f->body->in[i]->type;
-        int axis = token_axis(&t);
-        if (is_symbol(&t, axis))
-            t.dims[axis] = n;
-        r.map[f->body->in[i]->id] = sm_build_input(&r.b, f->body->in[i]->name, t);
+        const sm_value *v = f->body->in[i];
+        r.map[v->id] = sm_build_input(&r.b, v->name, bind_type(f, v, &b));
     }
     for (const sm_node *d = f->body->first; d != NULL && r.b.st == SM_OK; d = d->next)
         sm_build_copy(&r.b, d, r.map);

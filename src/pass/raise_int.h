@@ -295,6 +295,7 @@ bool sm_returns_cache(sm_raise *z, const sm_value *v);
 
 /* raise_bind.c: one symbol for the tokens of a call.  *out is off the graph's list. */
 sm_status sm_raise_bind(sm_func *f, sm_func **out, sm_err *err);
+bool sm_raise_is_flags(const sm_func *f, const sm_value *v);
 /* raise_io.c */
 sm_status sm_raise_inputs(sm_raise *z);
 void sm_raise_outputs(sm_raise *z);

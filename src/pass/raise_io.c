@@ -110,7 +110,8 @@ static void read_ints(sm_raise *z, const sm_block *body) {
     z->n = SM_DIM_UNKNOWN;
     for (int i = 0; i < body->n_in && z->n == SM_DIM_UNKNOWN; i++) {
         const sm_type *t = &body->in[i]->type;
-        if (is_ints(t) && t->rank == 2 && t->dims[0] == 1 && t->dims[1] != 0)
+        if (is_ints(t) && t->rank == 2 && t->dims[0] == 1 && t->dims[1] != 0 &&
+            !sm_raise_is_flags(z->r.old, body->in[i]))
             z->n = t->dims[1];
     }
     for (int i = 0; i < body->n_in; i++) {
@@ -118,6 +119,13 @@ static void read_ints(sm_raise *z, const sm_block *body) {
         const sm_type *t = &v->type;
         bool rows = t->rank == 2 && t->dims[0] == 1 && t->dims[1] == z->n;
         bool line = t->rank == 1 && t->dims[0] == z->n;
+        if (is_ints(t) && t->rank == 2 && t->dims[0] == 1 && sm_raise_is_flags(z->r.old, v)) {
+            sm_meaning there = {.kind = M_WHERE, .seen = 1};
+            there.ax[0] = AX_ONE;
+            there.ax[1] = AX_KEYS;
+            z->m[v->id] = there;
+            continue;
+        }
         if (!is_ints(t) || (!rows && !line))
             continue;
         sm_meaning m = {.kind = M_INT, .row = v};

@@ -206,6 +206,18 @@ static double apply(sm_op op, double x, double c, bool first) {
         return SM_MAX(x, c);
     case SM_OP_MINIMUM:
         return SM_MIN(x, c);
+    case SM_OP_GREATER:
+        return first ? c > x : x > c;
+    case SM_OP_GREATER_EQUAL:
+        return first ? c >= x : x >= c;
+    case SM_OP_LESS:
+        return first ? c < x : x < c;
+    case SM_OP_LESS_EQUAL:
+        return first ? c <= x : x <= c;
+    case SM_OP_EQUAL:
+        return x == c;
+    case SM_OP_NOT_EQUAL:
+        return x != c;
     default:
         return (double)NAN;
     }
@@ -257,7 +269,10 @@ bool sm_raise_mask_op(sm_raise *z, const sm_node *n) {
     case SM_OP_GREATER_EQUAL:
     case SM_OP_LESS:
     case SM_OP_LESS_EQUAL:
-        return filled(z, n) || compare(z, n);
+        return filled(z, n) || compare(z, n) || number(z, n);
+    case SM_OP_EQUAL:
+    case SM_OP_NOT_EQUAL:
+        return number(z, n);
     case SM_OP_LOGICAL_AND:
     case SM_OP_LOGICAL_OR:
         return logical(z, n);

@@ -41,6 +41,25 @@ static bool range(sm_raise *z, const sm_node *n) {
     return sm_raise_set(z, n, m);
 }
 
+/* 0, 1 .. n-1, plus the positions before the call */
+static bool counted(sm_raise *z, const sm_node *n) {
+    const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
+    if (sm_raise_of(z, x)->kind != M_KEY_POS) {
+        const sm_value *t = x;
+        x = y;
+        y = t;
+    }
+    sm_meaning m = *sm_raise_of(z, x);
+    int axis = sm_raise_axis(&m, x->type.rank, AX_KEYS);
+    if (m.kind != M_KEY_POS || m.joined || m.guarded || axis < 0 || x->type.dims[axis] != z->n || y->sym == NULL ||
+        y->cst != NULL || y->type.rank > 1 || (y->type.rank == 1 && y->type.dims[0] != 1) ||
+        !sm_at_past(z, y->sym[0], sm_dim_add(z->b->g, y->sym[0], z->n)))
+        return false;
+    m.kind = M_POS;
+    m.ax[axis] = sm_raise_single(z) ? AX_ONE : AX_TOKENS;
+    return sm_raise_set(z, n, m);
+}
+
 /* [old key positions, the rows' own]: keys of the form with caches as inputs. */
 static bool join_positions(sm_raise *z, const sm_node *n) {
     int64_t axis;
@@ -537,6 +556,7 @@ bool sm_raise_turn_op(sm_raise *z, const sm_node *n) {
         return sm_raise_set(z, n, m);
     }
     case SM_OP_ADD:
+        return counted(z, n) || add_turns(z, n);
     case SM_OP_SUB:
         return add_turns(z, n);
     case SM_OP_CONCAT:

@@ -429,11 +429,12 @@ static bool cast(sm_raise *z, const sm_node *n) {
     bool ids = x->kind == M_INT;
     bool wide = sm_dtype_bits(b) >= 16 && (sm_dtype_kind(b) == 'i' || (sm_dtype_kind(b) == 'u' && ids));
     bool ints = sm_dtype_kind(a) != 'f' && a != SM_BOOL && wide;
+    ints |= x->kind == M_WHERE && sm_dtype_kind(a) == 'i' && wide;
     bool place = ids || x->kind == M_POS || x->kind == M_PAST || x->kind == M_KEY_POS || x->kind == M_BACK;
     bool flag = (x->kind == M_WHERE || x->kind == M_ONE_HOT || x->kind == M_OWN || x->kind == M_KEEP) && b != SM_BOOL;
     if (x->kind == M_NONE || x->kind == M_FRESH)
         return false;
-    if (a == b || floats || (place && ints) || (place && sm_dtype_kind(b) == 'f') || flag)
+    if (a == b || floats || ((place || x->kind == M_WHERE) && ints) || (place && sm_dtype_kind(b) == 'f') || flag)
         return sm_raise_set(z, n, *x);
     return false;
 }
