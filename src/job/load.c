@@ -14,6 +14,7 @@
 #include "base/number.h"
 #include "format/foreign.h"
 #include "format/gguf.h"
+#include "job/parts.h"
 #include "job/pkg_hints.h"
 #include "pass/pass.h"
 
@@ -23,7 +24,7 @@ static void free_checkpoint(void *c) {
 }
 
 /* ------------------------------------------------------------------ what it is */
-enum kind { KIND_GGUF, KIND_PACKAGE };
+enum kind { KIND_GGUF, KIND_PACKAGE, KIND_PARTS };
 
 static sm_status tell_kind(const char *path, enum kind *out, sm_err *err) {
     if (strncmp(path, "hf:", 3) == 0) {
@@ -42,6 +43,10 @@ static sm_status tell_kind(const char *path, enum kind *out, sm_err *err) {
     }
     if (sm_gguf_sniff(path)) {
         *out = KIND_GGUF;
+        return SM_OK;
+    }
+    if (sm_parts_sniff(path)) {
+        *out = KIND_PARTS;
         return SM_OK;
     }
     SM_TRY(sm_foreign_refuse(path, err));
@@ -75,6 +80,8 @@ static sm_status open_vocab_file(const char *path, sm_checkpoint **out, sm_err *
     SM_TRY(tell_kind(path, &kind, err));
     if (kind == KIND_GGUF)
         return sm_gguf_open(path, out, err);
+    if (kind == KIND_PARTS)
+        return SM_FAIL(err, SM_BADINPUT, "%s: a folder of parts is no file with a vocabulary", path);
     SM_TRY(sm_mlpackage_read(path, &pkg, err));
     sm_status st = open_package_vocab(pkg, out, err);
     sm_graph_free(&pkg->graph);
@@ -177,26 +184,104 @@ static void raised_facts(sm_loaded *l, const sm_raised *r) {
         l->info.vocab = (int32_t)t->dims[1];
 }
 
-/* The default function, else the first other one that is a model: those of a package share weights and differ in tokens per
- * call, context, or which rows' logits they give. */
-sm_status sm_loaded_raise(sm_loaded *l, const char *path, sm_err *err) {
-    sm_raised raised = {0}, first = {0};
+/* A function of a package in row form: the one named, else the default, else the first other that can be had.  Those of a
+ * package share weights and differ in tokens per call, context, or which rows' logits they give.  *out NULL: r says why the
+ * first could not. */
+static sm_status raise_any(const sm_package *pkg, const char *name, const char *path, sm_func **out, sm_raised *r,
+                           sm_err *err) {
     sm_raise_hints hints;
-    sm_func *f = sm_graph_func(l->graph, l->pkg->default_function);
+    sm_raised other = {0};
+    const char *first = name ? name : pkg->default_function;
+    sm_func *f = sm_graph_func(pkg->graph, first);
+    *out = NULL;
     if (!f)
-        return SM_FAIL(err, SM_BADINPUT, "%s: its default function '%s' is missing", path, l->pkg->default_function);
-    SM_TRY(sm_pkg_hints(l->pkg, &hints, err));
-    SM_TRY(sm_pipeline_raise(f, &hints, &l->func, &raised, err));
-    first = raised;
-    for (int i = 0; i < l->graph->n_funcs && !l->func; i++) {
-        sm_func *other = l->graph->funcs[i];
-        if (strcmp(other->name, l->pkg->default_function) != 0)
-            SM_TRY(sm_pipeline_raise(other, &hints, &l->func, &raised, err));
+        return SM_FAIL(err, SM_BADINPUT, "%s: its %sfunction '%s' is missing", path, name ? "" : "default ", first);
+    SM_TRY(sm_pkg_hints(pkg, &hints, err));
+    SM_TRY(sm_pipeline_raise(f, &hints, out, r, err));
+    for (int i = 0; i < pkg->graph->n_funcs && !*out && !name; i++) {
+        f = pkg->graph->funcs[i];
+        if (strcmp(f->name, first) == 0)
+            continue;
+        SM_TRY(sm_pipeline_raise(f, &hints, out, &other, err));
+        if (*out)
+            *r = other;
+    }
+    return SM_OK;
+}
+
+sm_status sm_loaded_raise(sm_loaded *l, const char *path, sm_err *err) {
+    sm_raised raised = {0};
+    SM_TRY(raise_any(l->pkg, NULL, path, &l->func, &raised, err));
+    if (l->func && !raised.part) {
+        raised_facts(l, &raised);
+        return SM_OK;
     }
     if (l->func)
-        raised_facts(l, &raised);
+        snprintf(l->why, sizeof l->why, "it is a part of a model: it takes %s and gives %s",
+                 raised.rows_in > 0 ? "rows" : "token ids", raised.rows_out > 0 ? "rows" : "logits");
     else
-        snprintf(l->why, sizeof l->why, "%s", first.why);
+        snprintf(l->why, sizeof l->why, "%s", raised.why);
+    l->func = NULL;
+    return SM_OK;
+}
+
+/* ------------------------------------------------------------------ parts */
+static void free_graph(void *g) {
+    sm_graph *p = g;
+    sm_graph_free(&p);
+}
+
+/* One part's row form; its graph lives as long as l's. */
+static sm_status load_part(sm_loaded *l, const sm_part *p, sm_func **out, sm_raised *all, sm_err *err) {
+    sm_package *pkg = NULL;
+    sm_raised r = {0};
+    SM_TRY(sm_mlpackage_read(p->path, &pkg, err));
+    sm_status st = sm_graph_keep(l->graph, pkg->graph, free_graph, err);
+    if (st != SM_OK) {
+        sm_graph_free(&pkg->graph);
+        return st;
+    }
+    l->file_bytes += pkg->weight_bytes + pkg->model_bytes;
+    if (!l->pkg)
+        l->pkg = pkg;
+    SM_TRY(raise_any(pkg, p->function, p->path, out, &r, err));
+    if (!*out && !l->why[0])
+        snprintf(l->why, sizeof l->why, "%s: %s", sm_path_base(p->path), r.why);
+    if (r.ctx > 0)
+        all->ctx = all->ctx > 0 ? SM_MIN(all->ctx, r.ctx) : r.ctx;
+    if (r.seq_max > 0)
+        all->seq_max = all->seq_max > 0 ? SM_MIN(all->seq_max, r.seq_max) : r.seq_max;
+    return SM_OK;
+}
+
+static sm_status load_parts(sm_loaded *l, const char *path, const sm_load_opts *o, sm_err *err) {
+    sm_part part[SM_MAX_PARTS];
+    sm_func *func[SM_MAX_PARTS];
+    sm_raised all = {0};
+    int n;
+    if (o->as_written) {
+        SM_FAIL(err, SM_UNSUPPORTED, "%s: a folder of parts, each a package of its own", path);
+        sm_err_hint(err, "give one of the packages in it");
+        return SM_UNSUPPORTED;
+    }
+    SM_TRY(sm_graph_new(&l->graph, err));
+    l->format = "mlpackage";
+    SM_TRY(sm_parts_read(path, l->graph->arena, part, &n, err));
+    for (int i = 0; i < n; i++)
+        SM_TRY(load_part(l, &part[i], &func[i], &all, err));
+    uint64_t bytes = l->file_bytes;
+    package_facts(l);
+    l->file_bytes = bytes;
+    if (o->text_only || l->why[0])
+        return SM_OK;
+    sm_status st = sm_pass_link(func, n, l->graph, &l->func, err);
+    if (st == SM_UNSUPPORTED && err) {
+        snprintf(l->why, sizeof l->why, "%s", err->msg);
+        sm_err_clear(err);
+        return SM_OK;
+    }
+    SM_TRY(st);
+    raised_facts(l, &all);
     return SM_OK;
 }
 
@@ -222,7 +307,9 @@ sm_status sm_load(const char *path, const sm_load_opts *opts, sm_loaded **out, s
         return SM_NOMEM(err);
     l->name = "";
     l->gen = (sm_gen_config){-1.0, -1.0, -1.0, -1, -1.0};
-    st = kind == KIND_GGUF ? load_gguf(l, path, &o, err) : load_package(l, path, &o, err);
+    st = kind == KIND_GGUF    ? load_gguf(l, path, &o, err)
+         : kind == KIND_PARTS ? load_parts(l, path, &o, err)
+                              : load_package(l, path, &o, err);
     if (st == SM_BADINPUT && !err->hint[0])
         sm_err_hint(err, "compare its size and checksum with the original's, or fetch it again");
     SM_TRY_DONE(st);

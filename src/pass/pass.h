@@ -161,8 +161,10 @@ sm_status sm_pass_lower(sm_func *f, const sm_profile *p, sm_func **out, sm_lower
 typedef struct sm_raised {
     bool ok; /* false: `why` says what was not recognised; the function runs as written */
     char why[256];
-    int64_t ctx;     /* positions the program's caches hold; 0: it has none */
-    int64_t seq_max; /* most tokens per call it was written for; 0: unbounded */
+    int64_t ctx;               /* positions the program's caches hold; 0: it has none */
+    int64_t seq_max;           /* most tokens per call it was written for; 0: unbounded */
+    bool part;                 /* of a model only: rows come in, or go out instead of logits; sm_pass_link joins such */
+    int64_t rows_in, rows_out; /* of a part: their widths; 0: ids, logits */
 } sm_raised;
 /* What a program does not say itself: how its host makes inputs that depend on positions. */
 typedef struct sm_raise_turn {
@@ -184,6 +186,11 @@ sm_status sm_pass_canonicalise(sm_func *f, sm_func **out, sm_err *err);
 sm_status sm_pass_fuse_rows(sm_func *f, sm_func **out, sm_err *err);
 /* Row form -> plain f32 MIL for one sequence without cache (profile "plain"): the definition of every composite. */
 sm_status sm_pass_decompose(sm_func *f, sm_func **out, sm_err *err);
+
+/* Parts of a model in row form, each fed by the one before it, as one function "main" of graph `to` (the parts' graphs must
+ * outlive it; one of them may be it).  Attention slots are numbered through.  SM_UNSUPPORTED where widths do not meet, or
+ * the whole is no model. */
+sm_status sm_pass_link(sm_func *const *part, int n, sm_graph *to, sm_func **out, sm_err *err);
 
 /* Passes by name, for graph text tests: canonicalise, fuse_rows, decompose, raise, and lower_gpu, lower_kv_io, lower_ane with
  * ctx 16, 1..16 or 4 tokens per call. */

@@ -100,6 +100,7 @@ static bool fits(const sm_raise *z, const sm_type *t, const sm_meaning *m) {
     case M_NONE:
     case M_FRESH:
     case M_PICKED:
+    case M_ZERO:
         return true;
     case M_CACHE:
     case M_UPDATED:
@@ -184,7 +185,7 @@ bool sm_slice_bounds(sm_raise *z, const sm_node *n, const sm_type *x, sm_dim *be
 static sm_status check_slots(sm_raise *z) {
     sm_kv_slot slots[SM_RAISE_SLOTS];
     SM_TRY(sm_func_remove_dead(z->r.f, z->err));
-    if (z->n_attention == 0)
+    if (z->n_attention == 0 && !z->info->part)
         sm_raise_fail(z, "the program has no attention with caches that is known here");
     else if (sm_func_kv_slots(z->r.f, slots, SM_RAISE_SLOTS) != z->n_attention)
         sm_raise_fail(z, "an attention does not lead to the logits");
@@ -221,6 +222,7 @@ static const char *kind_name(sm_meaning_kind k) {
         [M_KV] = "kv",
         [M_FRESH] = "fresh",
         [M_PICKED] = "picked",
+        [M_ZERO] = "zero",
         [M_ONE_HOT] = "one_hot",
         [M_OWN] = "own",
         [M_KEEP] = "keep",
@@ -289,7 +291,7 @@ static void walk(sm_raise *z, const sm_func *f) {
 static sm_status raise_body(sm_raise *z) {
     SM_TRY(sm_raise_inputs(z));
     if (z->n == SM_DIM_UNKNOWN) {
-        sm_raise_fail(z, "no integer input [1, n] that could be token ids");
+        sm_raise_fail(z, "no input of integers [1, n] that could be token ids, and no rows [1, n, d]");
         return SM_OK;
     }
     walk(z, z->r.old);
@@ -324,6 +326,7 @@ sm_status sm_pass_raise(sm_func *f, const sm_raise_hints *hints, sm_func **out, 
     if (st == SM_OK) {
         z->b = &z->r.b;
         st = raise_body(z);
+        info->part &= info->ok;
         bool raised = st == SM_OK && info->ok;
         z->r.old = f; /* whose place on the graph's list the result takes */
         sm_status end = sm_rebuild_end_bare(&z->r, raised ? SM_OK : SM_FAILED, out, err); /* or abandons it */

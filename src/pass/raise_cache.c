@@ -415,8 +415,8 @@ static bool kept(sm_raise *z, const sm_node *n) {
     sm_meaning c = *sm_raise_of(z, x);
     const sm_meaning *k = sm_raise_of(z, y);
     int shift = x->type.rank - y->type.rank, at = sm_raise_axis(k, y->type.rank, AX_KEYS);
-    if (c.kind != M_CACHE || k->kind != M_KEEP || c.rolled || cache_of(z, &c)->state || shift < 0 || at < 0 ||
-        c.ax[at + shift] < 0 || x->type.dims[at + shift] != y->type.dims[at])
+    if (c.kind != M_CACHE || k->kind != M_KEEP || c.rolled || shift < 0 || at < 0 || c.ax[at + shift] < 0 ||
+        x->type.dims[at + shift] != y->type.dims[at])
         return false;
     c.kind = M_KEPT;
     c.keys = c.ax[at + shift];
@@ -480,6 +480,13 @@ static bool put(sm_raise *z, const sm_node *n) {
             return false;
     }
     sm_raise_slot *s = lay(z, k, rank, roles, p, &slot);
+    if (s != NULL && cache_of(z, k)->state) { /* it is written later */
+        sm_meaning now = *k;
+        now.kind = M_UPDATED;
+        now.row = p->row;
+        now.slot = slot;
+        return sm_raise_set(z, n, now);
+    }
     return s != NULL && s->row == NULL && give_kv(z, n, k, s, slot, p, roles, false, true);
 }
 

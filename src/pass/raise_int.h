@@ -70,6 +70,7 @@ typedef enum sm_meaning_kind {
     M_KEEP,
     M_KEPT,   /* a slot of an input cache, 0 where the rows will stand */
     M_PLACED, /* rows where they will stand, 0 elsewhere */
+    M_ZERO,   /* an integer input times 0, which only keeps the input in use */
     M_PICKED, /* what is made of logits: largest, their ids */
     /* decomposed attention */
     M_SCORES,
@@ -172,6 +173,7 @@ typedef struct sm_raise {
     sm_err *err;
     sm_value *ids, *pos, *out, *batch; /* inputs of the row function */
     sm_value *old_ids, *old_pos;       /* the program's inputs in these roles, once known */
+    sm_value *rows_in;                 /* row input of a part */
     sm_value *table;                   /* of the embedding */
     sm_dim n;                          /* tokens of a call in the program */
     sm_dim past;                       /* position of the first one, when it is computed */
@@ -183,6 +185,7 @@ typedef struct sm_raise {
     int n_attention;                       /* numbers the row function's slots */
     sm_raise_piece logits[SM_RAISE_HEADS]; /* of which something is picked */
     int n_logits;
+    bool in_order; /* what is picked of each is listed in the order of `logits` */
 } sm_raise;
 
 /* ------------------------------------------------------------------ raise.c */

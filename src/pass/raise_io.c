@@ -105,7 +105,16 @@ static bool is_ints(const sm_type *t) {
     return t->kind == SM_V_TENSOR && (sm_dtype_kind(t->dtype) == 'i' || sm_dtype_kind(t->dtype) == 'u');
 }
 
-/* The first integer input [1, n] says what n is; else the longest [n]. */
+/* The axis of tokens of rows [1, n, d] or [1, d, 1, n]; -1: they are none. */
+static int rows_axis(const sm_type *t) {
+    if (t->kind != SM_V_TENSOR || sm_dtype_kind(t->dtype) != 'f' || t->rank < 3 || t->rank > 4 || t->dims[0] != 1)
+        return -1;
+    if (t->rank == 3)
+        return sm_dim_known(t->dims[2]) && t->dims[2] > 1 ? 1 : -1;
+    return t->dims[2] == 1 && sm_dim_known(t->dims[1]) && t->dims[1] > 1 ? 3 : -1;
+}
+
+/* The first integer input [1, n] says what n is; else the first rows, else the longest [n]. */
 static void read_ints(sm_raise *z, const sm_block *body) {
     z->n = SM_DIM_UNKNOWN;
     for (int i = 0; i < body->n_in && z->n == SM_DIM_UNKNOWN; i++) {
@@ -113,6 +122,11 @@ static void read_ints(sm_raise *z, const sm_block *body) {
         if (is_ints(t) && t->rank == 2 && t->dims[0] == 1 && t->dims[1] != 0 &&
             !sm_raise_is_flags(z->r.old, body->in[i]))
             z->n = t->dims[1];
+    }
+    for (int i = 0; i < body->n_in && z->n == SM_DIM_UNKNOWN; i++) {
+        int axis = rows_axis(&body->in[i]->type);
+        if (axis >= 0)
+            z->n = body->in[i]->type.dims[axis];
     }
     for (int i = 0; i < body->n_in; i++) {
         sm_value *v = body->in[i];
@@ -210,6 +224,21 @@ static sm_status read_float(sm_raise *z, sm_value *v, bool *seen) {
         z->m[v->id] = m;
         return SM_OK;
     }
+    int axis = rows_axis(t);
+    if (axis >= 0 && t->dims[axis] == z->n && z->rows_in == NULL && z->ids != NULL &&
+        (use & (USE_OTHER | USE_PRODUCT))) {
+        sm_dim d = t->dims[axis == 1 ? 2 : 1];
+        sm_type rows = {.kind = SM_V_TENSOR, .dtype = SM_FP32, .rank = 2, .dims = {z->ids->type.dims[0], d}};
+        z->rows_in = sm_build_input(z->b, "rows", rows);
+        sm_meaning like = {.kind = M_ROWS};
+        sm_raise_all_ones(&like, t->rank);
+        if (!sm_raise_single(z))
+            like.ax[axis] = AX_TOKENS;
+        like.ax[axis == 1 ? 2 : 1] = 0;
+        if (z->rows_in != NULL)
+            sm_raise_give(z, v, sm_raise_whole(&like, z->rows_in));
+        return SM_OK;
+    }
     return t->rank >= 3 ? add_cache(z, v) : SM_OK;
 }
 
@@ -219,13 +248,6 @@ sm_status sm_raise_inputs(sm_raise *z) {
     read_ints(z, body);
     if (z->n == SM_DIM_UNKNOWN)
         return SM_OK;
-    bool *seen = sm_alloc_n(z->n_values, sizeof *seen);
-    if (seen == NULL)
-        return SM_NOMEM(z->err);
-    for (int i = 0; i < body->n_in && st == SM_OK; i++)
-        if (body->in[i]->type.kind != SM_V_BATCH && sm_dtype_kind(body->in[i]->type.dtype) == 'f')
-            st = read_float(z, body->in[i], seen);
-    sm_free(seen);
     sm_graph *g = z->b->g;
     sm_dim t = sm_dim_symbol(g, "t", 1, -1), r = sm_dim_symbol(g, "r", 0, -1);
     sm_type rows = {.kind = SM_V_TENSOR, .dtype = SM_INT32, .rank = 1, .dims = {t}};
@@ -235,6 +257,13 @@ sm_status sm_raise_inputs(sm_raise *z) {
     z->pos = sm_build_input(z->b, "pos", rows);
     z->out = sm_build_input(z->b, "out", outs);
     z->batch = sm_build_input(z->b, "batch", batch);
+    bool *seen = sm_alloc_n(z->n_values, sizeof *seen);
+    if (seen == NULL)
+        return SM_NOMEM(z->err);
+    for (int i = 0; i < body->n_in && st == SM_OK; i++)
+        if (body->in[i]->type.kind != SM_V_BATCH && sm_dtype_kind(body->in[i]->type.dtype) == 'f')
+            st = read_float(z, body->in[i], seen);
+    sm_free(seen);
     return st;
 }
 
@@ -318,6 +347,10 @@ bool sm_raise_head_op(sm_raise *z, const sm_node *n) {
     } else if (x->kind == M_PICKED) {
         int64_t first;
         m.lo = n->n_list > 0 || picks || n->op == SM_OP_GATHER_ALONG_AXIS ? -1 : x->lo;
+        bool ordered = n->op == SM_OP_CONCAT && n->n_list == z->n_logits && n->n_list > 1;
+        for (int i = 0; i < n->n_list; i++)
+            ordered &= sm_raise_of(z, n->list[i])->kind == M_PICKED && sm_raise_of(z, n->list[i])->lo == i;
+        z->in_order |= ordered;
         if (n->op == SM_OP_ADD && m.lo >= 0 && sm_value_int(sm_arg(n, "y"), &first))
             z->logits[m.lo].first = first;
     } else {
@@ -363,15 +396,39 @@ static bool sort_pieces(sm_raise_piece *p, const char *const *name, int n) {
     return true;
 }
 
-/* What is picked must say where each piece begins. */
+/* What is picked must say where each piece begins, or be listed piece by piece. */
 static bool pieces_in_order(const sm_raise *z) {
     int64_t at = 0;
+    bool told = false;
+    for (int i = 0; i < z->n_logits; i++)
+        told |= z->logits[i].first >= 0;
+    if (!told && z->in_order)
+        return true;
     for (int i = 0; i < z->n_logits; i++) {
         if (z->logits[i].first != at && (i > 0 || z->logits[i].first != -1))
             return false;
         at += sm_raise_features(z->logits[i].row);
     }
     return true;
+}
+
+/* Logits; or rows, of a part of a model: those as wide as the ones that come in, or that no projection made. */
+static void build_result(sm_raise *z, const sm_raise_piece *piece, int n, const char *name) {
+    int64_t width = sm_raise_features(piece[0].row);
+    bool through = z->rows_in != NULL && n == 1 && width == z->rows_in->type.dims[1];
+    sm_value *y = through ? NULL : head(z, piece, n);
+    z->info->rows_in = z->old_ids == NULL && z->rows_in != NULL ? z->rows_in->type.dims[1] : 0;
+    if (y == NULL && n == 1 && z->b->st == SM_OK && (z->rows_in != NULL || z->n_attention == 0)) {
+        y = sm_raise_flat(z, piece[0].row);
+        z->info->rows_out = width;
+    }
+    z->info->part = z->info->rows_in > 0 || z->info->rows_out > 0;
+    if (z->rows_in != NULL && z->old_ids != NULL)
+        sm_raise_fail(z, "the program takes both token ids and rows");
+    else if (y == NULL && z->b->st == SM_OK)
+        sm_raise_fail(z, "output '%s' does not end in a projection to the vocabulary", name);
+    else
+        sm_build_output(z->b, y, NULL);
 }
 
 void sm_raise_outputs(sm_raise *z) {
@@ -406,15 +463,9 @@ void sm_raise_outputs(sm_raise *z) {
     }
     if (z->info->ok && n == 0)
         sm_raise_fail(z, "the program has no output of logits");
-    if (z->info->ok && z->b->st == SM_OK) {
-        sm_value *y = head(z, piece, n);
-        if (y == NULL && z->b->st == SM_OK)
-            sm_raise_fail(z, "output '%s' does not end in a projection to the vocabulary",
-                          picked != NULL ? picked : name[0]);
-        else
-            sm_build_output(z->b, y, NULL);
-    }
-    if (z->info->ok && z->old_ids == NULL)
+    if (z->info->ok && z->b->st == SM_OK)
+        build_result(z, piece, n, picked != NULL ? picked : name[0]);
+    if (z->info->ok && z->old_ids == NULL && z->rows_in == NULL)
         sm_raise_fail(z, "no input is used as token ids");
     if (sm_dim_known(z->n))
         z->info->seq_max = z->n;

@@ -172,8 +172,21 @@ static bool two_rows(sm_raise *z, const sm_node *n) {
     return whole(z, n, &m, sm_build(z->b, n->op, NULL, "x", a.row, "y", b.row, NULL));
 }
 
+/* integers * 0, and what that is added to */
+static bool zero(sm_raise *z, const sm_node *n, const sm_value *x, const sm_value *y) {
+    double f = 1;
+    const sm_value *from = x->def != NULL && x->def->op == SM_OP_CAST ? sm_arg(x->def, "x") : x;
+    if (n->op == SM_OP_MUL && x->cst == NULL && sm_dtype_kind(from->type.dtype) == 'i' && sm_raise_scalar(y, &f) &&
+        f == 0)
+        return sm_raise_set(z, n, (sm_meaning){.kind = M_ZERO});
+    return n->op == SM_OP_ADD && sm_raise_of(z, x)->kind == M_ZERO && sm_raise_of(z, y)->kind == M_ROWS &&
+           n->out[0]->type.rank == y->type.rank && sm_raise_set(z, n, *sm_raise_of(z, y));
+}
+
 static bool binary(sm_raise *z, const sm_node *n) {
     sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
+    if (zero(z, n, x, y) || zero(z, n, y, x))
+        return true;
     if (y->cst != NULL)
         return row_and_const(z, n, x, y, false);
     if (x->cst != NULL)

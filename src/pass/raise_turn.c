@@ -253,7 +253,7 @@ static sm_value *half_table(sm_raise *z, sm_value *c, const float *x) {
 
 /* Does nothing become of a value but products with other values?  So it is with cosines and sines, and with no embedding. */
 static bool only_multiplies(sm_raise *z, const sm_value *v) {
-    bool *seen = sm_alloc_n(z->n_values, sizeof *seen), only = seen != NULL;
+    bool *seen = sm_alloc_n(z->n_values, sizeof *seen), only = seen != NULL, any = false;
     if (only)
         seen[v->id] = true;
     else if (z->b->st == SM_OK)
@@ -276,8 +276,11 @@ static bool only_multiplies(sm_raise *z, const sm_value *v) {
         if (move)
             for (int i = 0; i < n->n_out; i++)
                 seen[n->out[i]->id] = true;
-        only = move || n->op == SM_OP_SHAPE || (y != NULL && x->cst == NULL && y->cst == NULL && x != y);
+        bool product = y != NULL && x->cst == NULL && y->cst == NULL && x != y;
+        only = move || n->op == SM_OP_SHAPE || product;
+        any |= product && !move;
     }
+    only &= any;
     sm_free(seen);
     return only;
 }

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Every design that convert writes is recognised again: the engine's logits of the package are those of its source."""
+import os
+
 import numpy as np
 import pytest
-from pkg_tools import convert, eval_logits, make_model, relative, scratch, smelt_json
+from pkg_tools import FIXTURES, convert, eval_logits, make_model, relative, scratch, smelt_json
 
 IDS = [3, 17, 5, 60, 2, 33, 8, 41, 9, 1, 22, 7]
 
@@ -60,3 +62,22 @@ def test_on_the_usual_backend(source, wanted, tmp_path):
     pkg = tmp_path / "P.mlpackage"
     convert(source, pkg, "-c", 64, "--units", "cpuAndNeuralEngine", "--seq", 4, "--quant", "none")
     assert relative(wanted, eval_logits(pkg, IDS, "--backend", "cpu")) <= 2e-2
+
+
+# ------------------------------------------------------------------ packages of other people's making
+def recorded(name, ids_name):
+    """(ids, logits) of the calls of a recording, which are one text."""
+    with np.load(os.path.join(FIXTURES, "anyone", name, "golden.npz")) as z:
+        calls = range(int(z["ncalls"]))
+        return (np.concatenate([z[f"{n:02d}.in.{ids_name}"][0] for n in calls]),
+                np.concatenate([z[f"{n:02d}.out.logits"][0] for n in calls]))
+
+
+@pytest.mark.parametrize("name, ids_name", [("llama_stateful_gqa_int4", "inputIds"), ("llama_kv_io", "input_ids")])
+@pytest.mark.parametrize("backend, limit", [("ref", 5e-3), ("cpu", 3e-2)])
+def test_recorded_logits(name, ids_name, backend, limit):
+    ids, want = recorded(name, ids_name)
+    got = eval_logits(os.path.join(FIXTURES, "anyone", name, "model.mlpackage"), ids, "--backend", backend)
+    error = relative(want, got)
+    print(f"{name} on {backend}: {error:.2e}")
+    assert error <= limit
