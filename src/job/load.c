@@ -14,7 +14,7 @@
 #include "base/number.h"
 #include "format/foreign.h"
 #include "format/gguf.h"
-#include "job/parts.h"
+#include "job/part_list.h"
 #include "job/pkg_hints.h"
 #include "pass/pass.h"
 
@@ -45,7 +45,7 @@ static sm_status tell_kind(const char *path, enum kind *out, sm_err *err) {
         *out = KIND_GGUF;
         return SM_OK;
     }
-    if (sm_parts_sniff(path)) {
+    if (sm_part_list_sniff(path)) {
         *out = KIND_PARTS;
         return SM_OK;
     }
@@ -232,7 +232,7 @@ static void free_graph(void *g) {
 }
 
 /* One part's row form; its graph lives as long as l's. */
-static sm_status load_part(sm_loaded *l, const sm_part *p, sm_func **out, sm_raised *all, sm_err *err) {
+static sm_status load_part(sm_loaded *l, const sm_listed_part *p, sm_func **out, sm_raised *all, sm_err *err) {
     sm_package *pkg = NULL;
     sm_raised r = {0};
     SM_TRY(sm_mlpackage_read(p->path, &pkg, err));
@@ -255,8 +255,8 @@ static sm_status load_part(sm_loaded *l, const sm_part *p, sm_func **out, sm_rai
 }
 
 static sm_status load_parts(sm_loaded *l, const char *path, const sm_load_opts *o, sm_err *err) {
-    sm_part part[SM_MAX_PARTS];
-    sm_func *func[SM_MAX_PARTS];
+    sm_listed_part part[SM_PART_LIST_MOST];
+    sm_func *func[SM_PART_LIST_MOST];
     sm_raised all = {0};
     int n;
     if (o->as_written) {
@@ -266,7 +266,7 @@ static sm_status load_parts(sm_loaded *l, const char *path, const sm_load_opts *
     }
     SM_TRY(sm_graph_new(&l->graph, err));
     l->format = "mlpackage";
-    SM_TRY(sm_parts_read(path, l->graph->arena, part, &n, err));
+    SM_TRY(sm_part_list_read(path, l->graph->arena, part, &n, err));
     for (int i = 0; i < n; i++)
         SM_TRY(load_part(l, &part[i], &func[i], &all, err));
     uint64_t bytes = l->file_bytes;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * parts.c: manifests of models in parts.
+ * part_list.c: manifests of models in parts.
  */
-#include "job/parts.h"
+#include "job/part_list.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@ static bool has(const char *dir, const char *name) {
     return there;
 }
 
-bool sm_parts_sniff(const char *path) {
+bool sm_part_list_sniff(const char *path) {
     return sm_path_is_dir(path) && (has(path, OURS) || has(path, THEIRS));
 }
 
@@ -36,23 +36,25 @@ static sm_status read_text(const char *dir, const char *name, sm_str *out, sm_er
 
 /* A package beside the manifest. */
 static sm_status add(sm_arena *a, const char *dir, const char *manifest, sm_sv name, const char *function,
-                     sm_part *parts, int *n, sm_err *err) {
+                     sm_listed_part *parts, int *n, sm_err *err) {
     char text[512];
     if (name.n == 0 || name.n >= sizeof text || memchr(name.p, '/', name.n) != NULL || name.p[0] == '.')
         return SM_FAIL(err, SM_BADINPUT, "%s/%s: '%.*s' is no name of a package beside it", dir, manifest,
                        (int)SM_MIN(name.n, 80), name.p);
-    if (*n == SM_MAX_PARTS)
-        return SM_FAIL(err, SM_BADINPUT, "%s/%s: more than %d parts", dir, manifest, SM_MAX_PARTS);
+    if (*n == SM_PART_LIST_MOST)
+        return SM_FAIL(err, SM_BADINPUT, "%s/%s: more than %d parts", dir, manifest, SM_PART_LIST_MOST);
     snprintf(text, sizeof text, "%.*s", (int)name.n, name.p);
     char *path = sm_path_join(dir, text);
-    sm_part *p = &parts[(*n)++];
-    *p = (sm_part){path != NULL ? sm_arena_strdup(a, path) : NULL, function ? sm_arena_strdup(a, function) : NULL};
+    sm_listed_part *p = &parts[(*n)++];
+    *p = (sm_listed_part){path != NULL ? sm_arena_strdup(a, path) : NULL,
+                          function ? sm_arena_strdup(a, function) : NULL};
     sm_free(path);
     return p->path == NULL || (function && p->function == NULL) ? SM_NOMEM(err) : SM_OK;
 }
 
 /* ------------------------------------------------------------------ smelt.json */
-static sm_status read_ours(const char *dir, const sm_str *text, sm_arena *a, sm_part *parts, int *n, sm_err *err) {
+static sm_status read_ours(const char *dir, const sm_str *text, sm_arena *a, sm_listed_part *parts, int *n,
+                           sm_err *err) {
     json_error_t where;
     json_t *j = json_loadb(text->p, text->n, JSON_REJECT_DUPLICATES, &where);
     const json_t *list = json_object_get(j, "parts");
@@ -106,7 +108,7 @@ static sm_status wanted(const char *dir, const sm_str *text, const char *key, sm
 }
 
 /* Chunk k of `count`, out of the name of the first. */
-static sm_status add_chunk(sm_arena *a, const char *dir, sm_sv first, int k, int count, sm_part *parts, int *n,
+static sm_status add_chunk(sm_arena *a, const char *dir, sm_sv first, int k, int count, sm_listed_part *parts, int *n,
                            sm_err *err) {
     char text[512], mark[32];
     snprintf(text, sizeof text, "%.*s", (int)SM_MIN(first.n, sizeof text - 1), first.p);
@@ -121,7 +123,8 @@ static sm_status add_chunk(sm_arena *a, const char *dir, sm_sv first, int k, int
     return add(a, dir, THEIRS, sm_sv_of(text), NULL, parts, n, err);
 }
 
-static sm_status read_theirs(const char *dir, const sm_str *text, sm_arena *a, sm_part *parts, int *n, sm_err *err) {
+static sm_status read_theirs(const char *dir, const sm_str *text, sm_arena *a, sm_listed_part *parts, int *n,
+                             sm_err *err) {
     sm_sv embeddings, ffn, head, chunks;
     SM_TRY(wanted(dir, text, "embeddings", &embeddings, err));
     SM_TRY(wanted(dir, text, "ffn", &ffn, err));
@@ -138,7 +141,7 @@ static sm_status read_theirs(const char *dir, const sm_str *text, sm_arena *a, s
     return add(a, dir, THEIRS, head, NULL, parts, n, err);
 }
 
-sm_status sm_parts_read(const char *path, sm_arena *a, sm_part *parts, int *n, sm_err *err) {
+sm_status sm_part_list_read(const char *path, sm_arena *a, sm_listed_part *parts, int *n, sm_err *err) {
     sm_str text = SM_STR_INIT;
     bool ours = has(path, OURS);
     *n = 0;
