@@ -36,8 +36,8 @@ char *sm_path_join(const char *dir, const char *name);
 const char *sm_path_base(const char *path); /* part after the last '/' (trailing slashes are the caller's) */
 const char *sm_path_ext(const char *path);  /* ".gguf", or "" */
 
-/* One output file.  Writes go anywhere (pwrite), from any thread; size grows as needed; the disk works behind them.  A device or pipe (/dev/stdout) is written
- * straight, in order; a symbolic link means the file behind it. */
+/* One output file.  Writes go anywhere (pwrite), from any thread; size grows as needed; the disk works behind them.  A
+ * device or pipe (/dev/stdout) is written straight, in order; a symbolic link means the file behind it. */
 typedef struct sm_outfile sm_outfile;
 sm_status sm_outfile_new(const char *path, sm_outfile **out, sm_err *err);
 sm_status sm_outfile_write(sm_outfile *f, uint64_t offset, const void *p, size_t n, sm_err *err);

@@ -239,7 +239,6 @@ static void transcode_chunks(void *ctx, int ith, int nth) {
             fail_chunk(c, i, st, &err);
         if (ith == 0) {
             add_progress(c->f, atomic_exchange(&c->written, 0));
-            sm_mem_sample();
         }
     }
 }
@@ -273,6 +272,7 @@ static sm_status run_chunks(chunks *c) {
     else
         transcode_chunks(c, 0, 1);
     add_progress(f, atomic_exchange(&c->written, 0));
+    sm_mem_sample();
     if (c->st != SM_OK && f->err != NULL)
         *f->err = c->err;
     for (uint64_t i = 0; i < c->n && c->st == SM_OK; i++)

@@ -20,8 +20,8 @@
 #include "base/log.h"
 #include "job/sha256.h"
 
-enum { READ_BYTES = 1 << 18 };     /* stays in a core's cache */
-#define LEAD ((uint64_t)32 << 20)  /* bytes hashed ahead of the conversion */
+enum { READ_BYTES = 1 << 18 };    /* stays in a core's cache */
+#define LEAD ((uint64_t)32 << 20) /* bytes hashed ahead of the conversion */
 #define ALL UINT64_MAX
 
 struct sm_source_hash {

@@ -94,16 +94,27 @@ static void decode_block(const sm_tensor *t, uint64_t row, float *out) {
     }
 }
 
-/* out[i] = scale * (out[i] - offset), block after block of a row, starting inside a block. */
-static void affine_apply(const sm_tensor *t, uint64_t block0, size_t from, size_t n, float *out) {
+/* out[i] = scale * (q[i] - offset) with n at most CHUNK codes, block after block of a row, starting inside a block.  Codes
+ * that are floats are in out. */
+static void affine_apply(const sm_tensor *t, uint64_t block0, size_t from, size_t n, const int32_t *q, float *out) {
     size_t ext = (size_t)last_extent(t, t->enc.block);
     const uint8_t *sp = t->part[SM_PART_SCALE].p, *op = t->part[SM_PART_OFFSET].p;
+    float scale[CHUNK], offset[CHUNK];
+    size_t first = from / ext, n_blocks = (from + n - 1) / ext - first + 1;
+    load_f32(t->enc.aux, sp, block0 + first, n_blocks, scale);
+    if (t->enc.off != SM_NONE)
+        load_f32(t->enc.off, op, block0 + first, n_blocks, offset);
+    else
+        memset(offset, 0, n_blocks * sizeof *offset);
     for (size_t i = 0; i < n;) {
         size_t k = (from + i) / ext, len = SM_MIN((k + 1) * ext - (from + i), n - i);
-        float s = (float)sm_elem_get(t->enc.aux, sp, block0 + k);
-        float o = t->enc.off == SM_NONE ? 0.0f : (float)sm_elem_get(t->enc.off, op, block0 + k);
-        for (size_t j = 0; j < len; j++)
-            out[i + j] = s * (out[i + j] - o);
+        float s = scale[k - first], o = offset[k - first];
+        if (q != NULL)
+            for (size_t j = 0; j < len; j++)
+                out[i + j] = s * ((float)q[i + j] - o);
+        else
+            for (size_t j = 0; j < len; j++)
+                out[i + j] = s * (out[i + j] - o);
         i += len;
     }
 }
@@ -112,17 +123,15 @@ static void decode_affine(const sm_tensor *t, uint64_t row, float *out) {
     size_t cols = (size_t)sm_tensor_cols(t);
     uint64_t block0 = first_block(t, t->enc.block, row);
     const uint8_t *p = t->part[SM_PART_DATA].p;
+    bool floats = sm_dtype_kind(t->enc.code) == 'f';
     int32_t codes[CHUNK];
     for (size_t from = 0; from < cols; from += CHUNK) {
         size_t n = SM_MIN(cols - from, (size_t)CHUNK);
-        if (sm_dtype_kind(t->enc.code) == 'f') {
+        if (floats)
             load_f32(t->enc.code, p, row * cols + from, n, out + from);
-        } else {
+        else
             sm_codes_unpack(t->enc.code, p, row * cols + from, n, codes);
-            for (size_t i = 0; i < n; i++)
-                out[from + i] = (float)codes[i];
-        }
-        affine_apply(t, block0, from, n, out + from);
+        affine_apply(t, block0, from, n, floats ? NULL : codes, out + from);
     }
 }
 

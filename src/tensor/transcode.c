@@ -50,6 +50,7 @@ typedef struct plan {
     int block;     /* of the result, divides sub */
     int32_t shift; /* added to codes and offset: signed codes in an unsigned type */
     bool has_min;
+    bool rounds; /* the source's declared type is narrower than its values */
 } plan;
 
 static int64_t last_block(const sm_tensor *t, const sm_encoding *e) {
@@ -130,6 +131,8 @@ static sm_status make_plan(const sm_tensor *src, const sm_encoding *want, plan *
         sm_err_prefix(err, "tensor %s", sm_quote(src->name.p, src->name.n));
         return st;
     }
+    p->rounds = (src->dtype == SM_FP16 || src->dtype == SM_BF16) &&
+                (src->enc.id != SM_ENC_DENSE || src->enc.code != src->dtype);
     if (sm_enc_eq(&src->enc, want, src->rank)) {
         p->how = SM_CARRY_SAME;
         if (!along_last(want, src->rank) && src->deinterleave != 0)
@@ -189,6 +192,7 @@ typedef struct scratch {
     int32_t *q;         /* cols */
     float *scale, *min; /* cols / sub */
     float *x, *y;       /* cols */
+    float *rounded;     /* cols */
 } scratch;
 
 static void scratch_free(scratch *s) {
@@ -203,14 +207,23 @@ static bool scratch_new(scratch *s, size_t cols) {
     s->codes = sm_alloc_n(sm_block_room(cols), sizeof *s->codes);
     s->q = sm_alloc_n(cols, sizeof *s->q);
     s->scale = sm_alloc_n(cols, 2 * sizeof *s->scale);
-    s->x = sm_alloc_n(cols, 2 * sizeof *s->x);
+    s->x = sm_alloc_n(cols, 3 * sizeof *s->x);
     if (s->codes == NULL || s->q == NULL || s->scale == NULL || s->x == NULL) {
         scratch_free(s);
         return false;
     }
     s->min = s->scale + cols;
     s->y = s->x + cols;
+    s->rounded = s->y + cols;
     return true;
+}
+
+/* A row before it is rounded to its declared type. */
+static void decode_unrounded(const sm_tensor *src, uint64_t row, float *x) {
+    sm_tensor t = *src;
+    if (sm_dtype_kind(src->dtype) == 'f')
+        t.dtype = SM_FP32;
+    sm_decode_rows(&t, row, 1, x);
 }
 
 /* What a sub-block (scale, min) becomes in the target's types; codes q[n] change only where an offset cannot say it:
@@ -238,12 +251,45 @@ static void fit_sub(const plan *p, const sm_encoding *want, float *scale, float 
     *min = o;
 }
 
+/* Scales of sub-blocks without a min: rounded to fp16, as sm_enc_fit and sm_enc_put would. */
+static void put_scales16(const float *scale, size_t n, uint8_t *out) {
+    for (size_t k = 0; k < n; k++) {
+        uint16_t h = f32_to_f16(scale[k]);
+        if ((h & 0x7FFF) == 0x7C00 && isfinite(scale[k]))
+            h--; /* the largest */
+        memcpy(out + 2 * k, &h, 2);
+    }
+}
+
+/* The weights that a row's codes stand for, as sm_decode_rows computes them for a block format. */
+static void opened_values(const plan *p, const scratch *s, size_t n_sub, float *x) {
+    const int16_t *q = s->codes;
+    for (size_t k = 0; k < n_sub; k++, q += p->sub, x += p->sub) {
+        float d = s->scale[k], m = s->min[k];
+        if (p->has_min)
+            for (int i = 0; i < p->sub; i++)
+                x[i] = d * (float)q[i] + m;
+        else
+            for (int i = 0; i < p->sub; i++)
+                x[i] = d * (float)q[i];
+    }
+}
+
+/* measured: the source's values are left in s->x. */
 static void kept_row(const sm_tensor *src, const sm_encoding *want, const plan *p, uint64_t row, uint64_t at,
-                     scratch *s, uint8_t *out[SM_PART_COUNT]) {
+                     scratch *s, bool measured, uint8_t *out[SM_PART_COUNT]) {
     size_t cols = (size_t)sm_tensor_cols(src), n_sub = cols / (size_t)p->sub, reps = (size_t)(p->sub / p->block);
     sm_open_row(src, row, s->codes, s->scale, s->min);
+    if (measured && sm_enc_row_of(src->enc.id)->kind == SM_KIND_BLOCK)
+        opened_values(p, s, n_sub, s->x);
+    else if (measured)
+        decode_unrounded(src, row, s->x);
     for (size_t i = 0; i < cols; i++)
         s->q[i] = s->codes[i] + p->shift;
+    if (!p->has_min && reps == 1 && want->aux == SM_FP16 && want->off == SM_NONE) {
+        put_scales16(s->scale, n_sub, out[SM_PART_SCALE] + 2 * at * n_sub);
+        n_sub = 0;
+    }
     for (size_t k = 0; k < n_sub; k++) {
         fit_sub(p, want, &s->scale[k], &s->min[k], s->q + k * (size_t)p->sub, p->sub);
         for (size_t r = 0; r < reps; r++) {
@@ -306,23 +352,31 @@ static void written_row(const sm_tensor *src, const sm_encoding *want, const sm_
     sm_palette_values(src, want, out[SM_PART_LUT], row, s->q, s->y);
 }
 
-/* Rows [row, row + n) of src, unrounded, against what was written. */
-static void measure(const sm_tensor *src, const sm_encoding *want, sm_dtype want_dtype, uint64_t row, uint64_t n,
-                    uint8_t *const out[SM_PART_COUNT], scratch *s, sm_xerr *xe) {
-    size_t cols = (size_t)sm_tensor_cols(src);
-    sm_tensor ref = *src, got = written(src, want, n, out);
-    sm_xerr e = {.n = n * cols};
+/* How errors of written rows are measured: NULL sums, nothing is. */
+typedef struct meter {
     sm_isa isa;
-    if (sm_isa_choose(&isa, NULL) != SM_OK)
-        isa = SM_ISA_C;
-    if (sm_dtype_kind(src->dtype) == 'f')
-        ref.dtype = SM_FP32;
-    for (uint64_t r = 0; r < n; r++) {
-        sm_decode_rows(&ref, row + r, 1, s->x);
-        written_row(src, want, &got, row + r, r, out, s);
-        sm_row_errors(isa, s->x, s->y, cols, src->dtype, want_dtype, &e);
+    sm_tensor got; /* what the written rows are */
+    sm_dtype want_dtype;
+    sm_xerr *sums;
+} meter;
+
+/* Row `row` of src, written as row `at` of out, against its unrounded values, which are in s->x. */
+static void measure(const meter *m, const sm_tensor *src, const sm_encoding *want, uint64_t row, uint64_t at,
+                    uint8_t *const out[SM_PART_COUNT], scratch *s) {
+    size_t cols = (size_t)sm_tensor_cols(src);
+    if (m->sums == NULL)
+        return;
+    written_row(src, want, &m->got, row, at, out, s);
+    sm_row_errors(m->isa, s->x, s->y, cols, src->dtype, m->want_dtype, m->sums);
+}
+
+/* The same for rows that are all written. */
+static void measure_rows(const meter *m, const sm_tensor *src, const sm_encoding *want, uint64_t row, uint64_t n,
+                         uint8_t *const out[SM_PART_COUNT], scratch *s) {
+    for (uint64_t r = 0; r < n && m->sums != NULL; r++) {
+        decode_unrounded(src, row + r, s->x);
+        measure(m, src, want, row + r, r, out, s);
     }
-    sm_xerr_add(xe, &e);
 }
 
 /* ---- the way through ---- */
@@ -368,24 +422,31 @@ static sm_status same_rows(const sm_tensor *src, uint64_t row, uint64_t n, scrat
     return SM_OK;
 }
 
+/* Writes row `row` as row `at`; when it is measured, s->x holds its unrounded values after. */
 static sm_status one_row(const sm_tensor *src, const sm_encoding *want, const plan *p, uint64_t row, uint64_t at,
-                         scratch *s, uint8_t *out[SM_PART_COUNT], sm_err *err) {
+                         scratch *s, bool measured, uint8_t *out[SM_PART_COUNT], sm_err *err) {
     size_t cols = (size_t)sm_tensor_cols(src);
+    const float *x = s->x;
     if (p->how == SM_CARRY_TRANSCODED || p->how == SM_CARRY_KEPT) {
-        kept_row(src, want, p, row, at, s, out);
+        kept_row(src, want, p, row, at, s, measured, out);
         return SM_OK;
     }
-    sm_decode_rows(src, row, 1, s->x);
+    decode_unrounded(src, row, s->x);
+    if (p->rounds) {
+        x = s->rounded;
+        memcpy(s->rounded, s->x, cols * sizeof *s->x);
+        sm_enc_round(src->dtype, s->rounded, cols);
+    }
     if (p->how == SM_CARRY_WIDENED) {
-        widened_row(want, at, cols, s->x, out[SM_PART_DATA]);
+        widened_row(want, at, cols, x, out[SM_PART_DATA]);
         return SM_OK;
     }
     if (sm_enc_row_of(want->id)->kind == SM_KIND_BLOCK) {
-        packed_row(want, at, cols, s->x, out[SM_PART_DATA]);
+        packed_row(want, at, cols, x, out[SM_PART_DATA]);
         return SM_OK;
     }
     sm_affine_scratch room = {s->q, s->y, s->codes};
-    sm_status st = sm_affine_encode_row(want, last_block(src, want), (int64_t)cols, row, at, s->x, &room, out, err);
+    sm_status st = sm_affine_encode_row(want, last_block(src, want), (int64_t)cols, row, at, x, &room, out, err);
     if (st != SM_OK)
         sm_err_prefix(err, "tensor %s", sm_quote(src->name.p, src->name.n));
     return st;
@@ -431,6 +492,7 @@ sm_status sm_transcode_rows(const sm_tensor *src, const sm_encoding *want, sm_dt
     size_t cols = (size_t)sm_tensor_cols(src);
     scratch s;
     plan p;
+    sm_xerr sums = {.n = n * cols};
     sm_status st = make_plan(src, want, &p, err);
     if (st != SM_OK || n == 0 || cols == 0)
         return st;
@@ -441,15 +503,21 @@ sm_status sm_transcode_rows(const sm_tensor *src, const sm_encoding *want, sm_dt
         if (bytes > 0)
             out[k][bytes - 1] = 0; /* padding bits */
     }
-    if (p.how == SM_CARRY_SAME)
-        SM_TRY_DONE(same_rows(src, row, n, &s, out, err));
-    bool tables = sm_transcode_has_tables(src, want);
-    if (tables)
-        SM_TRY_DONE(palette_rows(src, want, row, n, out, err));
-    for (uint64_t r = 0; r < n && p.how != SM_CARRY_SAME && !tables; r++)
-        SM_TRY_DONE(one_row(src, want, &p, row + r, r, &s, out, err));
+    meter m = {SM_ISA_C, written(src, want, n, out), want_dtype, xe == NULL ? NULL : &sums};
+    if (xe != NULL && sm_isa_choose(&m.isa, NULL) != SM_OK)
+        m.isa = SM_ISA_C;
+    if (p.how == SM_CARRY_SAME || sm_transcode_has_tables(src, want)) {
+        SM_TRY_DONE(p.how == SM_CARRY_SAME ? same_rows(src, row, n, &s, out, err)
+                                           : palette_rows(src, want, row, n, out, err));
+        measure_rows(&m, src, want, row, n, out, &s);
+    } else {
+        for (uint64_t r = 0; r < n; r++) {
+            SM_TRY_DONE(one_row(src, want, &p, row + r, r, &s, xe != NULL, out, err));
+            measure(&m, src, want, row + r, r, out, &s);
+        }
+    }
     if (xe != NULL)
-        measure(src, want, want_dtype, row, n, out, &s, xe);
+        sm_xerr_add(xe, &sums);
 done:
     scratch_free(&s);
     return st;
