@@ -5,7 +5,8 @@
  * A tile is made row by row: a row's codes are opened (tensor/), made unsigned and spread over their lane; its largest
  * scale or min decides its power of two.  Memory starts zeroed: lanes past the last row have mul 0, planes are ORed in.
  *
- * Core ML's unsigned codes with an offset are packed as signed ones: scale * (u - 128) + (min + 128 scale).  Offsets lie
+ * Core ML's unsigned codes with an offset are packed as signed ones: scale * (u - 128) + (min + 128 scale), with half of
+ * what fewer bits hold when the codes in use have fewer.  Offsets lie
  * near the middle of the codes, so the new min is near zero, where fp16 is fine-grained.  GGUF mins are fp16 as they are.
  *
  * A palette's entries become whole numbers of 16 bits of a power of two, in two bytes: products are made for each byte.
@@ -15,8 +16,36 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/files.h"
+
+/* Bits that hold every code of a tensor of 8-bit codes: Core ML has no type of 5 or 6, so what had as many comes as 8.
+ * Real codes of 8 bits show it in the first piece.  The pages looked at are given back: packing comes later. */
+static int bits_in_use(const sm_tensor *t, sm_dtype code) {
+    enum { PIECE = 1 << 16 };
+    const uint8_t *p = t->part[SM_PART_DATA].p;
+    size_t n = p == NULL ? 0 : t->part[SM_PART_DATA].n;
+    int bits = n == 0 ? 8 : 1;
+    for (size_t at = 0; at < n && bits <= 6; at += PIECE) {
+        size_t len = n - at < PIECE ? n - at : PIECE;
+        unsigned used = 0;
+        if (code == SM_INT8)
+            for (size_t i = 0; i < len; i++)
+                used |= p[at + i] ^ (p[at + i] & 0x80 ? 0xFFu : 0);
+        else
+            for (size_t i = 0; i < len; i++)
+                used |= p[at + i];
+        for (int need = code == SM_INT8; need <= 8; need++)
+            if (used >> (need - (code == SM_INT8)) == 0) {
+                bits = need > bits ? need : bits;
+                break;
+            }
+        sm_mapfile_release(p + at, len);
+    }
+    return bits;
+}
+
 /* Kind and sign of a coded tensor's codes; false when they have no place here. */
-static bool code_kind(const sm_tensor *t, sm_dtype code, sm_qw *w) {
+static bool code_kind(const sm_tensor *t, sm_dtype code, int *bits, sm_qw *w) {
     w->is_signed = sm_dtype_kind(code) == 'i';
     switch (t->enc.id) {
     case SM_ENC_Q5_0:
@@ -30,19 +59,27 @@ static bool code_kind(const sm_tensor *t, sm_dtype code, sm_qw *w) {
     default:
         break;
     }
-    int bits = sm_dtype_bits(code);
-    w->kind = bits <= 4 ? SM_QW4 : bits <= 6 ? SM_QW6 : SM_QW8;
-    return bits <= 8 && (bits == 4 || bits == 8 || !w->is_signed);
+    if (*bits == 8 && t->enc.id == SM_ENC_AFFINE) {
+        *bits = bits_in_use(t, code);
+        *bits = *bits <= 4 ? 4 : *bits <= 6 ? *bits : 8;
+        w->kind = *bits == 4 ? SM_QW4 : *bits == 5 ? SM_QW5 : *bits == 6 ? SM_QW6 : SM_QW8;
+        return true;
+    }
+    w->kind = *bits <= 4 ? SM_QW4 : *bits <= 6 ? SM_QW6 : SM_QW8;
+    return *bits <= 8 && (*bits == 4 || *bits == 8 || !w->is_signed);
 }
 
 static bool plan_coded(const sm_tensor *src, sm_packed *p) {
     int sub;
     sm_dtype code;
     sm_qw w = {.n = p->n, .k = p->k, .nb = sm_qrow_blocks(p->k)};
-    if (!sm_is_coded(src, &sub, &code, &w.has_min) || !code_kind(src, code, &w))
+    if (!sm_is_coded(src, &sub, &code, &w.has_min))
         return false;
     int bits = sm_dtype_bits(code);
-    if (src->enc.id == SM_ENC_AFFINE && w.has_min && !w.is_signed && (bits == 4 || bits == 8)) {
+    bool whole = bits == 4 || bits == 8;
+    if (!code_kind(src, code, &bits, &w))
+        return false;
+    if (src->enc.id == SM_ENC_AFFINE && w.has_min && !w.is_signed && whole) {
         p->centre = 1 << (bits - 1);
         w.is_signed = true;
     }

@@ -5,11 +5,11 @@
  * sm_packed_plan says how a tensor will lie and how many bytes that takes; sm_packed_fill makes a range of tiles, so that
  * threads share one tensor; sm_packed_row reads one row back (embeddings whose table is also the head).
  *
- * Coded tensors (tensor/encoding.h, sm_is_coded) keep their codes: 1 to 4 bits take 4, 5 take 5, 6 take 6, 8 take 8.
- * Their sub-blocks must be 16 columns or fill blocks of 32; scales of longer ones are repeated.  Palettes keep their codes
- * too (1 to 4 bits take 4) when a table serves whole rows, and rows by fours (8 bits: by sixteens); a scale per row is
- * folded in.  Everything else is decoded to fp16, bf16 or fp32: what the file holds when it is dense, what it is declared as when a table or an unusual
- * block is decoded (fp16 when that is fp32).
+ * Coded tensors (tensor/encoding.h, sm_is_coded) keep their codes: 1 to 4 bits take 4, 5 take 5, 6 take 6, 8 take 8; 8-bit
+ * codes that are all within 4, 5 or 6 bits take as many.  Their sub-blocks must be 16 columns or fill blocks of 32; scales
+ * of longer ones are repeated.  Palettes keep their codes too (1 to 4 bits take 4) when a table serves whole rows, and rows
+ * by fours (8 bits: by sixteens); a scale per row is folded in.  Everything else is decoded to fp16, bf16 or fp32: what the
+ * file holds when it is dense, what it is declared as when a table or an unusual block is decoded (fp16 when that is fp32).
  *
  * Threads: any number may fill disjoint ranges of one sm_packed.
  */
