@@ -8,7 +8,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from pkg_tools import FIXTURES, ROOT, SMELT, TOOLS, model_file, relative, scratch, smelt, smelt_json
+from pkg_tools import FIXTURES, SMELT, TOOLS, eval_logits, log_softmax, relative, scratch, smelt, smelt_json
 
 sys.path.insert(0, TOOLS)
 import mlmodelc
@@ -191,6 +191,33 @@ def test_parts_that_are_no_model():
     for n in ("a", "b"):
         shutil.copytree(os.path.join(ANYONE, "multifunction", "model.mlpackage"), os.path.join(folder, f"{n}.mlpackage"))
     assert "2 packages that take no hidden states" in smelt("inspect", folder, rc=4).stderr
+
+
+# ------------------------------------------------------------------ as models: through the engine
+def recorded_text(name, pkg, head=None):
+    """Token ids of a recording, and the logits of its last rows"""
+    if head is None:
+        calls = CALLS[name, pkg]
+        return np.concatenate([i["inputIds"][0] for _, i, _ in calls]), np.concatenate([o["logits"][0] for _, _, o in calls])
+    ids = np.concatenate([i["input_ids"][0] for _, i, _ in CALLS[name, pkg]])
+    return ids, np.concatenate([np.concatenate([o[f"logits{k}"][0] for k in range(1, 5)], -1) for _, _, o in CALLS[name, head]])
+
+
+MODELS = {  # path, recording
+    "stateful": ("llama_stateful_gqa_int4/model.mlpackage", ("llama_stateful_gqa_int4", "model.mlpackage")),
+    "parts": ("conv_parts", ("conv_parts", "tiny_embeddings.mlpackage", "tiny_lm_head_lut6.mlpackage")),
+}
+
+
+@pytest.mark.parametrize("backend, limit", [("ref", 5e-3), ("cpu", 5e-2)])
+@pytest.mark.parametrize("which", MODELS)
+def test_engine_gives_the_recorded_logits(which, backend, limit):
+    path, recording = MODELS[which]
+    ids, want = recorded_text(*recording)
+    got = eval_logits(os.path.join(ANYONE, path), ids, "--backend", backend)[-len(want):]
+    off = relative(want, got)
+    print(f"{which}, {backend}: {len(want)} rows of logits, off by {off:.2g}")
+    assert off <= limit and np.abs(log_softmax(want) - log_softmax(got)).max() <= 10 * limit
 
 
 # ------------------------------------------------------------------ compiled models
