@@ -5,7 +5,7 @@
  *     mlpackage_read.c         manifest, files; the whole
  *     mlpackage_read_model.c   the model file: which kind, metadata, pipelines
  *     mlmodelc.c               the same for a compiled model, whose program is text
- *     parts.c                  a folder of packages that are parts of one model
+ *     folder.c                  a folder of packages that are parts of one model
  *     mlpackage_read_func.c    functions, blocks, ops -> nodes
  *     mlpackage_read_value.c   types and values -> constants
  *     mlpackage_read_cx.c      constexpr ops -> encoded constants
@@ -80,9 +80,9 @@ typedef struct sm_pkg_reader {
 /* What sm_mlpackage_read does, into a graph: functions are called <prefix><name>.  Nothing is undone after a failure. */
 sm_status sm_pkg_read_into(const char *path, sm_graph *g, const char *prefix, sm_package **out, sm_err *err);
 sm_status sm_mlmodelc_read_into(const char *path, sm_graph *g, const char *prefix, sm_package **out, sm_err *err);
-/* A model in parts, in a folder (parts.c). */
-bool sm_parts_sniff(const char *path);
-sm_status sm_parts_read_into(const char *path, sm_graph *g, sm_package **out, sm_err *err);
+/* A model in parts, in a folder (folder.c). */
+bool sm_folder_sniff(const char *path);
+sm_status sm_folder_read_into(const char *path, sm_graph *g, sm_package **out, sm_err *err);
 /* A package without content, in g; the graph keeps *own, where its files go. */
 sm_status sm_pkg_new_package(const char *path, sm_graph *g, sm_package **out, sm_pkg_owner **own, sm_err *err);
 /* Everything that the bytes of a model file say, into r->pkg and its graph. */

@@ -216,7 +216,7 @@ sm_status sm_mlpackage_read(const char *path, sm_package **out, sm_err *err) {
     *out = NULL;
     SM_TRY(sm_graph_new(&g, err));
     sm_status st =
-        sm_parts_sniff(path) ? sm_parts_read_into(path, g, out, err) : sm_pkg_read_into(path, g, "", out, err);
+        sm_folder_sniff(path) ? sm_folder_read_into(path, g, out, err) : sm_pkg_read_into(path, g, "", out, err);
     if (st != SM_OK) {
         *out = NULL;
         sm_graph_free(&g);
@@ -289,5 +289,5 @@ bool sm_mlpackage_sniff(const char *path) {
         m = snprintf(manifest, sizeof manifest, "%s/Manifest.json", path);
     if (n < PATH_MAX && m < PATH_MAX && sm_path_is_dir(data) && sm_path_exists(manifest))
         return true;
-    return !sm_path_is_dir(path) ? is_model_file(path) : sm_mlmodelc_sniff(path) || sm_parts_sniff(path);
+    return !sm_path_is_dir(path) ? is_model_file(path) : sm_mlmodelc_sniff(path) || sm_folder_sniff(path);
 }

@@ -37,16 +37,16 @@ static sm_status tell_kind(const char *path, enum kind *out, sm_err *err) {
         sm_err_hint(err, "give the path of a .gguf file or an .mlpackage");
         return SM_BADINPUT;
     }
+    if (sm_part_list_sniff(path)) {
+        *out = KIND_PARTS;
+        return SM_OK;
+    }
     if (sm_mlpackage_sniff(path)) {
         *out = KIND_PACKAGE;
         return SM_OK;
     }
     if (sm_gguf_sniff(path)) {
         *out = KIND_GGUF;
-        return SM_OK;
-    }
-    if (sm_part_list_sniff(path)) {
-        *out = KIND_PARTS;
         return SM_OK;
     }
     SM_TRY(sm_foreign_refuse(path, err));
@@ -302,6 +302,8 @@ sm_status sm_load(const char *path, const sm_load_opts *opts, sm_loaded **out, s
     err = err ? err : &own;
     *out = NULL;
     SM_TRY(tell_kind(path, &kind, err));
+    if (kind == KIND_PARTS && o.as_written && sm_mlpackage_sniff(path))
+        kind = KIND_PACKAGE; /* chained to one program (format/folder.c) */
     sm_loaded *l = sm_alloc(sizeof *l);
     if (!l)
         return SM_NOMEM(err);

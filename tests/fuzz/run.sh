@@ -12,7 +12,7 @@ seconds=${2:-60}
 work=${BUILD:-build}/fuzz/$name
 case $name in
 gguf) sources=$(ls src/base/*.c src/tensor/*.c src/format/gguf_*.c) ;;
-mlmodel) sources=$(ls src/base/*.c src/tensor/*.c src/graph/*.c src/format/{blobfile,chain,foreign,mlmodelc,mlpackage,parts,pbwire}*.c) ;;
+mlmodel) sources=$(ls src/base/*.c src/tensor/*.c src/graph/*.c src/format/{blobfile,chain,folder,foreign,mlmodelc,mlpackage,pbwire}*.c) ;;
 blob) sources=$(ls src/base/*.c src/tensor/*.c src/format/blobfile.c) ;;
 npz) sources=$(ls src/base/*.c src/tensor/*.c src/format/npz.c) ;;
 miltext) sources=$(ls src/base/*.c src/tensor/*.c src/graph/*.c) ;;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * parts.c: a folder of packages that are parts of one language model.
+ * folder.c: a folder of packages that are parts of one language model.
  *
  *     DIR/meta.yaml                                    may say which packages (embeddings, lm_head); not needed
  *     DIR/x_embeddings.mlpackage                       ids -> hidden states
@@ -89,7 +89,7 @@ static sm_status list_parts(const char *dir, listing *out, sm_err *err) {
 }
 
 /* Without the heap, as all sniffing: two parts, or one and a manifest. */
-bool sm_parts_sniff(const char *path) {
+bool sm_folder_sniff(const char *path) {
     char meta[PATH_MAX];
     int n = snprintf(meta, sizeof meta, "%s/meta.yaml", path), found = 0;
     DIR *d = n < PATH_MAX && sm_path_is_dir(path) ? opendir(path) : NULL;
@@ -285,7 +285,7 @@ static sm_status finish(reading *z, sm_err *err) {
     return SM_OK;
 }
 
-sm_status sm_parts_read_into(const char *path, sm_graph *g, sm_package **out, sm_err *err) {
+sm_status sm_folder_read_into(const char *path, sm_graph *g, sm_package **out, sm_err *err) {
     reading *z = sm_alloc(sizeof *z);
     listing l = {0};
     sm_pkg_owner *own;
