@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * part_list.h: a folder that holds a model in parts, and the file in it that says which, in order.
+ * part_list.h: a folder that holds a model in parts, and the file in it, smelt.json, that says which, in order.
  *
- *   smelt.json   {"parts": [{"package": "embed.mlpackage"}, {"package": "layers.mlpackage", "function": "decode"}, ...]}
- *   meta.yaml    as the public ANEMLL converter writes it: of its scalars `embeddings`, `ffn` (the first chunk's name, with
- *                01ofNN in it), `num_chunks` and `lm_head` are read, one a line
+ *   {"parts": [{"package": "embed.mlpackage"}, {"package": "layers.mlpackage", "function": "decode"}, ...]}
  *
- * Names are of files in the folder, without a path.
+ * Names are of packages in the folder, without a path.  Folders of parts without such a list are read by format/, which
+ * finds their order by their interfaces.
  */
 #ifndef SM_PART_LIST_H
 #define SM_PART_LIST_H
