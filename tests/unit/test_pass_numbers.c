@@ -94,7 +94,7 @@ static void feed(sm_arrays *in, const sm_profile *p, const sm_lowered *notes, in
         feed_mask(in, p, notes->mask[i].name, notes->mask[i].window, past, n);
     for (int i = 0; i < 2 * notes->n_turns; i++)
         feed_turn(in, &notes->turn[i / 2], i % 2 == 1, past, n);
-    if (p->kv != SM_KV_IO || p->turns == SM_PLACE_GIVEN)
+    if (p->kv != SM_KV_IO || (p->turns == SM_PLACE_GIVEN && p->mask == SM_PLACE_GIVEN))
         return;
     put(in, "positionIds", SM_INT32, 2, (int64_t[]){1, n});
     for (int i = 0; i < n; i++)
@@ -397,7 +397,20 @@ static sm_func *mutant(sm_func *f, uint64_t seed, char *what, size_t cap) {
 
 static int n_raised, n_refused, n_no_program, n_wrong;
 
-static void one_mutant(const tiny_spec *z, const char *profile, uint64_t seed) {
+/* A design, and what may be chosen in it. */
+typedef struct choice {
+    const char *profile;
+    sm_place_form mask;
+    int seq; /* tokens per call where they are fixed */
+} choice;
+
+static const choice choices[] = {
+    {"gpu", SM_PLACE_GIVEN, 0}, {"kv-io", SM_PLACE_GIVEN, 4}, {"ane", SM_PLACE_GIVEN, 4}, {"kv-io", SM_PLACE_MADE, 4},
+    {"ane", SM_PLACE_MADE, 4},  {"kv-io", SM_PLACE_MADE, 1},  {"ane", SM_PLACE_GIVEN, 1},
+};
+
+static void one_mutant(const tiny_spec *z, const choice *c, uint64_t seed) {
+    const char *profile = c->profile;
     static float want[TOTAL * MAX_VOCAB], got[TOTAL * MAX_VOCAB];
     sm_err err = {0};
     sm_graph *g = NULL;
@@ -406,7 +419,8 @@ static void one_mutant(const tiny_spec *z, const char *profile, uint64_t seed) {
     sm_raised info;
     sm_profile p = *sm_profile_find(profile);
     p.ctx = CTX;
-    sm_profile_tokens(&p, p.shape == SM_SHAPE_RANGE ? p.ctx : 4);
+    p.mask = c->mask;
+    sm_profile_tokens(&p, p.shape == SM_SHAPE_RANGE ? p.ctx : c->seq);
     const char *name = f->name;
     sm_lowered notes = {0};
     sm_raise_turn turn[8];
@@ -429,8 +443,8 @@ static void one_mutant(const tiny_spec *z, const char *profile, uint64_t seed) {
         if (sm_verify_func(back, &err) != SM_OK)
             fail_msg("mutant %d (%s): %s", (int)seed, what, err.msg);
         run_rows(back, got);
-        sm_status st = run_written(to, &p, &notes, p.shape == SM_SHAPE_RANGE ? 6 : 4, p.shape == SM_SHAPE_RANGE ? 3 : 4,
-                                   12, z->vocab, want, &err);
+        bool range = p.shape == SM_SHAPE_RANGE;
+        sm_status st = run_written(to, &p, &notes, range ? 6 : c->seq, range ? 3 : c->seq, 12, z->vocab, want, &err);
         double worst = 0, top = 0;
         for (int i = 0; i < 12 * z->vocab; i++) {
             worst = worse(worst, fabs((double)want[i] - (double)got[i]));
@@ -487,23 +501,125 @@ static const tiny_spec even_specs[] = {
 static void mutants(void **state) {
     (void)state;
     const char *many = getenv("SMELT_TEST_MUTANTS");
-    int n = many != NULL ? atoi(many) : 60, first = many != NULL && strchr(many, '@') ? atoi(strchr(many, '@') + 1) : 0;
+    int n = many != NULL ? atoi(many) : 30, first = many != NULL && strchr(many, '@') ? atoi(strchr(many, '@') + 1) : 0;
     for (int i = first; i < first + n; i++)
         for (size_t k = 0; k < SM_ARRAY_LEN(even_specs); k++) {
-            one_mutant(&even_specs[k], "gpu", (uint64_t)i);
-            one_mutant(&even_specs[k], "kv-io", (uint64_t)i);
-            one_mutant(&even_specs[k], "ane", (uint64_t)i);
+            for (size_t c = 0; c < SM_ARRAY_LEN(choices); c++)
+                one_mutant(&even_specs[k], &choices[c], (uint64_t)i);
         }
     print_message("# %d changed programs raised, %d refused, %d none\n", n_raised, n_refused, n_no_program);
     assert_int_equal(n_wrong, 0);
 }
 
+/* ------------------------------------------------------------------ the same program in other words */
+typedef enum words { SUMS, POWERS, ROOTS, PRODUCTS, CONVOLUTIONS, SIGMOIDS, WORDS } words;
+
+static sm_value *scalar(sm_builder *b, sm_dtype t, double v) {
+    return sm_const_f(b, t, v);
+}
+
+static sm_value *axes(sm_builder *b, int n, const int32_t *v) {
+    return sm_const_i32s(b, v, n);
+}
+
+/* linear over [1, n, d] as a 1x1 convolution of [1, d, 1, n] */
+static sm_value *as_conv(sm_builder *b, sm_value *x, sm_value *w, sm_value *bias) {
+    static const int32_t third[1] = {2}, turn[3] = {0, 2, 1};
+    x = sm_build(b, SM_OP_TRANSPOSE, NULL, "x", x, "perm", axes(b, 3, turn), NULL);
+    x = sm_build(b, SM_OP_EXPAND_DIMS, NULL, "x", x, "axes", axes(b, 1, third), NULL);
+    x = sm_build(b, SM_OP_CONV, NULL, "x", x, "weight", sm_const_behind(b, w, 2), "bias", bias, NULL);
+    x = sm_build(b, SM_OP_SQUEEZE, NULL, "x", x, "axes", axes(b, 1, third), NULL);
+    return sm_build(b, SM_OP_TRANSPOSE, NULL, "x", x, "perm", axes(b, 3, turn), NULL);
+}
+
+/* n in other words; NULL: as it is. */
+static sm_value *reword(sm_builder *b, words w, const sm_node *n, sm_value *x) {
+    sm_value *v;
+    sm_dtype t = x != NULL ? x->type.dtype : SM_FP32;
+    if (w == SUMS && n->op == SM_OP_REDUCE_MEAN) {
+        v = sm_build(b, SM_OP_REDUCE_SUM, NULL, "x", x, "axes", sm_arg(n, "axes"), "keep_dims", sm_arg(n, "keep_dims"),
+                     NULL);
+        return sm_build(b, SM_OP_REAL_DIV, NULL, "x", v, "y", scalar(b, t, (double)x->type.dims[x->type.rank - 1]),
+                        NULL);
+    }
+    if (w == POWERS && n->op == SM_OP_RSQRT)
+        return sm_build(b, SM_OP_POW, NULL, "x", x, "y", scalar(b, t, -0.5), NULL);
+    if (w == ROOTS && n->op == SM_OP_RSQRT) {
+        v = sm_build(b, SM_OP_SQRT, NULL, "x", x, NULL);
+        return sm_build(b, SM_OP_REAL_DIV, NULL, "x", scalar(b, t, 1), "y", v, NULL);
+    }
+    if (w == SIGMOIDS && n->op == SM_OP_SILU) {
+        v = sm_build(b, SM_OP_SIGMOID, NULL, "x", x, NULL);
+        return sm_build(b, SM_OP_MUL, NULL, "x", v, "y", x, NULL);
+    }
+    if (n->op != SM_OP_LINEAR || x == NULL || x->type.rank != 3)
+        return NULL;
+    if (w == PRODUCTS)
+        return sm_build(b, SM_OP_MATMUL, NULL, "x", x, "y", sm_arg(n, "weight"), "transpose_y", sm_const_bool(b, true),
+                        NULL);
+    return w == CONVOLUTIONS ? as_conv(b, x, sm_arg(n, "weight"), sm_arg(n, "bias")) : NULL;
+}
+
+static sm_func *reworded(sm_func *f, words w, int *n_changed) {
+    sm_err err = {0};
+    sm_func *to = NULL;
+    sm_builder b;
+    sm_value **map = calloc((size_t)f->graph->n_values + 64, sizeof *map);
+    assert_int_equal(sm_func_new(f->graph, "reworded", f->opset, &to, &err), SM_OK);
+    sm_build_start(&b, to);
+    for (int i = 0; i < f->body->n_in; i++)
+        map[f->body->in[i]->id] = sm_build_input(&b, f->body->in[i]->name, f->body->in[i]->type);
+    for (const sm_node *n = f->body->first; n != NULL; n = n->next) {
+        sm_value *x = sm_op_slot(n->op, "x") == 0 ? sm_map_value(map, sm_arg(n, "x")) : NULL;
+        sm_value *y = reword(&b, w, n, x);
+        *n_changed += y != NULL;
+        if (y != NULL)
+            map[n->out[0]->id] = y;
+        else
+            sm_build_copy(&b, n, map);
+    }
+    for (int i = 0; i < f->body->n_out; i++)
+        sm_build_output(&b, sm_map_value(map, f->body->out[i]), f->body->out[i]->name);
+    free(map);
+    if (sm_build_end(&b, &err) != SM_OK)
+        fail_msg("in other words %d: %s", (int)w, err.msg);
+    return to;
+}
+
+static void in_other_words(void **state) {
+    static float want[TOTAL * MAX_VOCAB], got[TOTAL * MAX_VOCAB];
+    (void)state;
+    for (int w = 0; w < WORDS; w++)
+        for (size_t i = 0; i < 2; i++) {
+            const tiny_spec *z = &tiny_specs[i];
+            sm_err err = {0};
+            sm_graph *g = NULL;
+            sm_func *f = build(z, &g), *back = NULL;
+            sm_raised info;
+            int changed = 0;
+            sm_lowered notes = {0};
+            sm_profile p = *sm_profile_find("gpu");
+            p.ctx = CTX;
+            sm_profile_tokens(&p, CTX);
+            const char *name = f->name;
+            if (sm_pipeline_package(f, &p, &name, 1, &f, &notes, &err) != SM_OK)
+                fail_msg("model %d: %s", (int)z->seed, err.msg);
+            f = reworded(f, (words)w, &changed);
+            assert_true(changed > 0 || (w == SIGMOIDS && z->act != NULL));
+            if (sm_pipeline_raise(f, NULL, &back, &info, &err) != SM_OK || !info.ok)
+                fail_msg("model %d in other words %d: %s%s", (int)z->seed, w, err.msg, info.why);
+            if (run_written(f, &p, &notes, PROMPT, 1, TOTAL, z->vocab, want, &err) != SM_OK)
+                fail_msg("model %d in other words %d: %s", (int)z->seed, w, err.msg);
+            run_rows(back, got);
+            compare(z, "in other words", want, got, 4e-3);
+            sm_graph_free(&g);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(decomposed),
-        cmocka_unit_test(states),
-        cmocka_unit_test(caches_as_inputs),
-        cmocka_unit_test(mutants),
+        cmocka_unit_test(decomposed),     cmocka_unit_test(states),  cmocka_unit_test(caches_as_inputs),
+        cmocka_unit_test(in_other_words), cmocka_unit_test(mutants),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
