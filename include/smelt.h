@@ -253,6 +253,16 @@ typedef struct smelt_tensor_report {
     double nmse16, max_error16; /* with the rounding to the package's fp16 */
 } smelt_tensor_report;
 
+/* Where a package leaves the compute units that it was asked for, by published rules (none was tried on a chip by us). */
+typedef struct smelt_convert_note {
+    const char *package; /* of several; NULL: the only one */
+    const char *function;
+    const char *rule, *where; /* its name; op and value it first holds of */
+    const char *what, *hint;  /* what that means, what to do */
+    const char *source;       /* "documented" by Apple, or "reported" */
+    int count;                /* of values it holds of */
+} smelt_convert_note;
+
 typedef struct smelt_convert_options {
     size_t size;
     const char *kv;    /* "state", "io", "none"; NULL: state, and io before iOS18 and for the Neural Engine */
@@ -275,7 +285,9 @@ typedef struct smelt_convert_options {
     void (*on_tensor)(void *ctx, const smelt_tensor_report *t);
     void *ctx;
     int threads;         /* 0: one per core; the bytes written are the same for any number */
+    const char *split;   /* several packages in a directory: "N", "layers:A-B,..", "units", "size:BYTES"; NULL: one */
     int32_t quant_group; /* output channels that share a palette (lut); 0: 16, or near; negative: all */
+    void (*on_note)(void *ctx, const smelt_convert_note *n);
 } smelt_convert_options;
 
 typedef struct smelt_convert_report {
@@ -284,6 +296,7 @@ typedef struct smelt_convert_report {
     int32_t context;
     int spec_version;
     double nmse; /* over all weights */
+    int packages;
 } smelt_convert_report;
 
 /* in: a checkpoint; out: the package to write, whole or not at all (an old one is replaced).  Memory stays at a few slabs

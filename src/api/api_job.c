@@ -40,6 +40,7 @@ static sm_status convert_opts(const smelt_convert_options *o, sm_convert_opts *c
     c->threads = o->threads;
     c->ctx = o->context;
     c->tokenizer = o->tokenizer;
+    c->split = o->split;
     c->dry_run = o->dry_run;
     c->progress = o->progress;
     return SM_OK;
@@ -65,6 +66,21 @@ static void relay_tensor(void *user, const sm_pkg_tensor_report *r) {
     o->on_tensor(o->ctx, &t);
 }
 
+static void relay_note(void *user, const sm_convert_note *n) {
+    const smelt_convert_options *o = user;
+    smelt_convert_note t = {
+        .package = n->part,
+        .function = n->function,
+        .rule = n->gate,
+        .where = n->where,
+        .what = n->what,
+        .hint = n->hint,
+        .source = n->source,
+        .count = n->count,
+    };
+    o->on_note(o->ctx, &t);
+}
+
 smelt_status smelt_convert(const char *in, const char *out, const smelt_convert_options *options,
                            smelt_convert_report *report, smelt_error *err) {
     sm_err e = {0};
@@ -75,6 +91,7 @@ smelt_status smelt_convert(const char *in, const char *out, const smelt_convert_
     sm_status st = convert_opts(&o, &c, &e);
     if (st == SM_OK) {
         c.on_tensor = o.on_tensor ? relay_tensor : NULL;
+        c.on_note = o.on_note ? relay_note : NULL;
         c.user = &o;
         st = sm_convert(in, out, &c, &r, &e);
     }
@@ -90,6 +107,7 @@ smelt_status smelt_convert(const char *in, const char *out, const smelt_convert_
         .context = r.ctx,
         .spec_version = r.spec_version,
         .nmse = sm_xerr_nmse(&r.err),
+        .packages = r.parts,
     };
     report->tensors = report->same + report->transcoded + report->kept + report->requantized + report->widened;
     return GIVE(st, &e, err);

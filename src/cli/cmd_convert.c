@@ -11,7 +11,7 @@
 typedef struct convert_args {
     opt_common k;
     const char *to, *target, *precision, *fp32, *quant, *units, *kv, *mask, *attention, *logits, *seq, *functions;
-    const char *tokenizer, *block, *ignored;
+    const char *tokenizer, *block, *split, *ignored;
     int64_t group;
     bool dry_run;
 } convert_args;
@@ -57,7 +57,10 @@ static const opt convert_opts[] = {
      "compare `smelt eval` of both files"},
     {"max-kl", 0, OPT_STR, AT(ignored), "X", "for --verify", 0, 0, "compare `smelt eval` of both files"},
     {"imatrix", 0, OPT_STR, AT(ignored), "FILE", "importance of weights", 0, 0, "leave it out"},
-    {"split", 0, OPT_STR, AT(ignored), "HOW", "several packages", 0, 0, "leave it out: one package is written"},
+    {"split", 0, OPT_STR, AT(split), "HOW",
+     "several packages in the directory OUT: N of about as many layers, layers:A-B,.., units (embedding, layers, head; "
+     "units:N), or size:BYTES of weights at most (500M, 1G)",
+     0, 0, NULL, "none units units: layers: size:"},
     {"surgery", 0, OPT_STR, AT(ignored), "NAME,..", "rewrites", 0, 0, "leave it out"},
 };
 #undef AT
@@ -75,7 +78,7 @@ typedef struct collector {
     group g[GROUPS_MAX];
     int n;
     bool verbose, json;
-    sm_str tensors;
+    sm_str tensors, notes;
 } collector;
 
 static void json_tensor(sm_str *out, const smelt_tensor_report *t) {
@@ -115,6 +118,27 @@ static void on_tensor(void *ctx, const smelt_tensor_report *t) {
         json_tensor(&c->tensors, t);
     sm_log(2, "%-40s %s -> %s: %s, NMSE %.2e, largest error %.2e (fp16 %.2e)", t->name, t->from, t->to, t->how, t->nmse,
            t->max_error, t->max_error16);
+}
+
+static void on_note(void *ctx, const smelt_convert_note *n) {
+    collector *c = ctx;
+    const struct {
+        const char *key, *value;
+    } field[] = {{"package", n->package}, {"function", n->function}, {"rule", n->rule},    {"where", n->where},
+                 {"what", n->what},       {"hint", n->hint},         {"source", n->source}};
+    sm_log(1, "%s%s%s, %s: %s (%s); %s", n->package ? n->package : "", n->package ? " " : "", n->function, n->where,
+           n->what, n->source, n->hint);
+    if (!c->json)
+        return;
+    sm_str_adds(&c->notes, c->notes.n ? ",\n{" : "{");
+    for (size_t i = 0; i < SM_ARRAY_LEN(field); i++) {
+        if (!field[i].value)
+            continue;
+        sm_str_addf(&c->notes, "\"%s\":", field[i].key);
+        json_text(&c->notes, field[i].value, strlen(field[i].value));
+        sm_str_addc(&c->notes, ',');
+    }
+    sm_str_addf(&c->notes, "\"count\":%d}", n->count);
 }
 
 /* ------------------------------------------------------------------ options */
@@ -173,9 +197,11 @@ static sm_status fill_options(const convert_args *a, smelt_convert_options *o, s
         .context = (int32_t)a->k.ctx,
         .target = a->target,
         .tokenizer = a->tokenizer,
+        .split = a->split,
         .dry_run = a->dry_run,
         .progress = !a->k.quiet,
         .on_tensor = on_tensor,
+        .on_note = on_note,
     };
     if (a->group >= 0)
         o->quant_group = a->group == 0 ? -1 : (int32_t)a->group;
@@ -202,15 +228,17 @@ static sm_status print_report(const convert_args *a, const smelt_convert_report 
     if (a->k.json) {
         sm_str_addf(
             &out,
-            "{\"written\":%s,\"context\":%d,\"specification\":%d,\"from_bytes\":%llu,\"to_bytes\":%llu,"
+            "{\"written\":%s,\"packages\":%d,\"context\":%d,\"specification\":%d,\"from_bytes\":%llu,\"to_bytes\":%llu,"
             "\"kv_bytes\":%llu,\"same\":%d,\"transcoded\":%d,\"kept\":%d,\"requantized\":%d,\"widened\":%d,\"nmse\":",
-            a->dry_run ? "false" : "true", r->context, r->spec_version, (unsigned long long)r->from_bytes,
+            a->dry_run ? "false" : "true", r->packages, r->context, r->spec_version, (unsigned long long)r->from_bytes,
             (unsigned long long)r->to_bytes, (unsigned long long)r->kv_bytes, r->same, r->transcoded, r->kept,
             r->requantized, r->widened);
         json_num(&out, r->nmse, 6);
         sm_str_addf(&out, ",\"peak_rss_bytes\":%llu,\"peak_anon_bytes\":%llu,\"tensors\":[",
                     (unsigned long long)sm_peak_rss_bytes(), (unsigned long long)sm_peak_anon_bytes());
         sm_str_add(&out, sm_str_z(&c->tensors), c->tensors.n);
+        sm_str_adds(&out, "],\"notes\":[");
+        sm_str_add(&out, sm_str_z(&c->notes), c->notes.n);
         sm_str_adds(&out, "]}\n");
     } else {
         print_groups(c, &out);
@@ -221,7 +249,7 @@ static sm_status print_report(const convert_args *a, const smelt_convert_report 
         sm_log(1, "peak memory %.0f MB, of it not mapped files %.0f MB", (double)sm_peak_rss_bytes() / 1e6,
                (double)sm_peak_anon_bytes() / 1e6);
     }
-    sm_status st = sm_str_ok(&c->tensors) ? cli_show(&out, err) : SM_NOMEM(err);
+    sm_status st = sm_str_ok(&c->tensors) && sm_str_ok(&c->notes) ? cli_show(&out, err) : SM_NOMEM(err);
     sm_str_free(&out);
     return st;
 }
@@ -250,6 +278,7 @@ static sm_status run(void *args, sm_err *err) {
     else
         st = print_report(a, &r, c, err);
     sm_str_free(&c->tensors);
+    sm_str_free(&c->notes);
     sm_free(c);
     return st;
 }

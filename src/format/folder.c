@@ -265,8 +265,9 @@ static sm_status finish(reading *z, sm_err *err) {
     sm_package *pkg = z->pkg;
     sm_func *f;
     if (z->n_first != 1)
-        return SM_FAIL(err, SM_UNSUPPORTED, "%s: wanted parts of one model, found %d packages that take no hidden states",
-                       pkg->path, z->n_first);
+        return SM_FAIL(err, SM_UNSUPPORTED,
+                       "%s: wanted parts of one model, found %d packages that take no hidden states", pkg->path,
+                       z->n_first);
     if (z->last != NULL)
         z->chain[z->n++] = z->last;
     const sm_chain c = {.name = "main", .parts = z->chain, .n_parts = z->n, .loose = true};

@@ -666,29 +666,42 @@ static void extent_bounds(sm_graph *g, sm_dim d, int64_t *lo, int64_t *hi) {
     *hi = *hi > INT32_MAX || *hi < *lo ? -1 : *hi;
 }
 
+/* Values of all symbols, 1 each, for sm_dim_eval; NULL when out of memory. */
+static int64_t *symbol_values(func_writer *fw) {
+    int n = sm_graph_n_symbols(fw->f->graph);
+    int64_t *v = sm_pkg_new(fw->w, (size_t)(n + 1) * sizeof *v);
+    for (int i = 0; i < n && !fw->w->oom; i++)
+        v[i] = 1;
+    return fw->w->oom ? NULL : v;
+}
+
 /* The set of shapes that an input is enumerated by; NULL: none. */
-static const sm_shape_set *set_of(const sm_func *f, const sm_type *t) {
-    for (int i = 0; i < f->n_shapes; i++)
+static const sm_shape_set *set_of(const sm_func *f, const sm_type *t, int64_t *value) {
+    for (int i = 0; i < f->n_shapes && value != NULL; i++)
         for (int a = 0; a < t->rank; a++)
-            for (int c = 0; c < f->shapes[i].n_sym; c++)
-                if (sm_dim_as_symbol(f->graph, t->dims[a]) == f->shapes[i].sym[c])
+            for (int c = 0; c < f->shapes[i].n_sym; c++) {
+                int64_t *s = &value[f->shapes[i].sym[c]], one = sm_dim_eval(f->graph, t->dims[a], value);
+                *s = 2;
+                int64_t two = sm_dim_eval(f->graph, t->dims[a], value);
+                *s = 1;
+                if (one != two)
                     return &f->shapes[i];
+            }
     return NULL;
 }
 
 /* Row by row of the set; the first is the default. */
-static void enumerate_shapes(func_writer *fw, const sm_type *t, const sm_shape_set *s, SmPb__ArrayFeature *f) {
+static void enumerate_shapes(func_writer *fw, const sm_type *t, const sm_shape_set *s, int64_t *value,
+                             SmPb__ArrayFeature *f) {
     sm_pkg_list shapes = {0};
     SmPb__EnumeratedShapes *e = SM_PKG_MSG(fw->w, EnumeratedShapes, enumerated_shapes);
     for (int r = 0; r < s->n_rows && !fw->w->oom; r++) {
         SmPb__ArrayShape *one = SM_PKG_MSG(fw->w, ArrayShape, array_shape);
         int64_t *shape = sm_pkg_new(fw->w, SM_MAX_RANK * sizeof *shape);
-        for (int a = 0; a < t->rank && !fw->w->oom; a++) {
-            shape[a] = t->dims[a];
-            for (int c = 0; c < s->n_sym; c++)
-                if (sm_dim_as_symbol(fw->f->graph, t->dims[a]) == s->sym[c])
-                    shape[a] = s->value[(int64_t)r * s->n_sym + c];
-        }
+        for (int c = 0; c < s->n_sym; c++)
+            value[s->sym[c]] = s->value[(int64_t)r * s->n_sym + c];
+        for (int a = 0; a < t->rank && !fw->w->oom; a++)
+            shape[a] = sm_dim_eval(fw->f->graph, t->dims[a], value);
         one->shape = shape;
         one->n_shape = (size_t)t->rank;
         sm_pkg_push(fw->w, &shapes, one);
@@ -721,9 +734,10 @@ static SmPb__ArrayFeature *array_feature(func_writer *fw, const sm_type *t, bool
         return f;
     f->shape = shape;
     f->n_shape = (size_t)t->rank;
-    const sm_shape_set *set = flexible ? set_of(fw->f, t) : NULL;
+    int64_t *value = flexible && fw->f->n_shapes > 0 ? symbol_values(fw) : NULL;
+    const sm_shape_set *set = flexible ? set_of(fw->f, t, value) : NULL;
     if (set != NULL) {
-        enumerate_shapes(fw, t, set, f);
+        enumerate_shapes(fw, t, set, value, f);
     } else if (flexible) {
         SmPb__ShapeRange *r = SM_PKG_MSG(fw->w, ShapeRange, shape_range);
         r->sizes = (SmPb__SizeRange **)sizes.v;

@@ -139,6 +139,16 @@ sm_func *sm_graph_func(const sm_graph *g, const char *name) {
     return NULL;
 }
 
+sm_status sm_graph_list(sm_graph *g, sm_func *const *f, int n, sm_err *err) {
+    g->n_funcs = 0;
+    for (int i = 0; i < n; i++) {
+        if (!sm_grow_((void **)&g->funcs, (size_t)g->n_funcs, &g->priv->funcs_cap, sizeof *g->funcs))
+            return SM_NOMEM(err);
+        g->funcs[g->n_funcs++] = f[i];
+    }
+    return SM_OK;
+}
+
 void sm_graph_drop_func(sm_graph *g, sm_func *f) {
     int n = 0;
     for (int i = 0; i < g->n_funcs; i++)

@@ -192,7 +192,9 @@ void sm_graph_free(sm_graph **g);
 sm_status sm_graph_keep(sm_graph *g, void *owner, void (*free_fn)(void *), sm_err *err);
 sm_func *sm_graph_func(const sm_graph *g, const char *name); /* NULL when absent; name NULL: the first */
 void sm_graph_drop_func(sm_graph *g, sm_func *f);            /* takes it off the list */
-int sm_func_n_nodes(const sm_func *f);                       /* nested blocks included */
+sm_status sm_graph_list(sm_graph *g, sm_func *const *f, int n,
+                        sm_err *err);  /* the list is exactly these, of this graph */
+int sm_func_n_nodes(const sm_func *f); /* nested blocks included */
 /* Adds an empty set of n_rows rows over n_sym symbols, to be filled through *out. */
 sm_status sm_func_add_shapes(sm_func *f, int n_sym, int n_rows, sm_shape_set **out, sm_err *err);
 /* Gives f a set, or all sets, of another function of the graph whose inputs have the same symbols. */

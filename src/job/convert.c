@@ -13,6 +13,7 @@
 #include "backend/backend.h"
 #include "base/log.h"
 #include "format/gguf.h"
+#include "job/convert_split.h"
 #include "job/load.h"
 #include "job/source_hash.h"
 
@@ -30,7 +31,9 @@ typedef struct job {
     sm_pkg_kv meta[META_MAX];
     size_t n_meta;
     sm_source_hash *hash;
-    char sha[65]; /* a value of meta, filled when the weights are written */
+    char sha[65];   /* a value of meta, filled when the weights are written */
+    size_t n_facts; /* of them about the whole model */
+    sm_convert_parts parts;
 } job;
 
 /* ------------------------------------------------------------------ options */
@@ -135,8 +138,6 @@ static sm_status fill_meta(job *j, sm_err *err) {
         SM_TRY(put_meta(j, SM_PKG_META_SHA, j->sha, err));
     }
     SM_TRY(put_meta(j, SM_PKG_META_GENERATION, generation_config(j), err));
-    SM_TRY(put_turns(j, &j->notes[0], err));
-    SM_TRY(put_masks(j, &j->notes[0], err));
     if (l->tok) {
         sm_sv t = sm_tokenizer_chat_template(l->tok, NULL);
         SM_TRY(put_meta(j, SM_PKG_META_TEMPLATE, sm_arena_strndup(a, t.p ? t.p : "", t.n), err));
@@ -183,6 +184,8 @@ static void source_reached(void *ctx, const void *p) {
 
 static sm_status weights_written(void *ctx, sm_err *err) {
     job *j = ctx;
+    if (strcmp(j->sha, "?") != 0) /* a later one of several packages */
+        return SM_OK;
     return sm_source_hash_end(j->hash, j->sha, err);
 }
 
@@ -246,18 +249,9 @@ static sm_status dry_run(job *j, sm_err *err) {
 }
 
 /* ------------------------------------------------------------------ */
-static bool is_wanted(const job *j, const sm_func *f) {
-    for (int i = 0; i < j->plan.n; i++)
-        if (j->f[i] == f)
-            return true;
-    return false;
-}
-
-static sm_status write_package(job *j, sm_err *err) {
+static sm_status write_package(job *j, const char *path, bool first, sm_err *err) {
     sm_graph *g = j->l->graph;
-    for (int i = g->n_funcs - 1; i >= 0; i--)
-        if (!is_wanted(j, g->funcs[i]))
-            sm_graph_drop_func(g, g->funcs[i]);
+    SM_TRY(sm_graph_list(g, j->f, j->plan.n, err));
     sm_pkg_item item = {
         .path = SM_PKG_TOKENIZER,
         .author = "smelt",
@@ -266,7 +260,7 @@ static sm_status write_package(job *j, sm_err *err) {
         .bytes = {(const uint8_t *)sm_str_z(&j->tokenizer), j->tokenizer.n},
     };
     sm_package p = {
-        .path = j->out,
+        .path = path,
         .spec_version = j->plan.p[0].opset,
         .default_function = j->f[0]->name,
         .short_description = j->l->name,
@@ -276,7 +270,7 @@ static sm_status write_package(job *j, sm_err *err) {
         .meta = j->meta,
         .n_meta = j->n_meta,
         .items = &item,
-        .n_items = j->tokenizer.n ? 1 : 0,
+        .n_items = first && j->tokenizer.n ? 1 : 0,
         .graph = g,
     };
     sm_pkg_write_opts wo = {.on_tensor = count_tensor,
@@ -285,15 +279,109 @@ static sm_status write_package(job *j, sm_err *err) {
                             .ctx = j,
                             .progress = j->o->progress,
                             .threads = j->o->threads};
-    return sm_mlpackage_write(&p, j->out, &wo, err);
+    return sm_mlpackage_write(&p, path, &wo, err);
+}
+
+/* Refuses what the Neural Engine cannot take, and says what it will not. */
+static sm_status check_gates(job *j, int part, sm_err *err) {
+    sm_gate_found found[SM_GATES_MAX];
+    bool embedding = part == 0 && j->parts.n > 1 && j->parts.cut[0].after == SM_CUT_EMBED; /* is for the CPU */
+    if (j->plan.p[0].axes != SM_AXES_CHANNELS || embedding)
+        return SM_OK;
+    for (int i = 0; i < j->plan.n; i++) {
+        int n = sm_pass_gates(j->f[i], found, SM_GATES_MAX);
+        for (int k = 0; k < n; k++) {
+            const sm_gate *g = found[k].gate;
+            if (g->refuse) {
+                SM_FAIL(err, SM_UNSUPPORTED, "function '%s', %s: %s, which the Neural Engine does not take (%s)",
+                        j->plan.name[i], found[k].where, g->what, g->source);
+                return sm_err_hint(err, "%s", g->hint);
+            }
+            if (j->o->on_note)
+                j->o->on_note(j->o->user, &(sm_convert_note){.part = j->parts.name[part],
+                                                             .function = j->plan.name[i],
+                                                             .gate = g->name,
+                                                             .where = found[k].where,
+                                                             .what = g->what,
+                                                             .hint = g->hint,
+                                                             .source = g->source,
+                                                             .count = found[k].count});
+        }
+    }
+    return SM_OK;
+}
+
+/* One package: part `i` of the model, or the whole.  path NULL: everything but writing. */
+static sm_status make_part(job *j, sm_func *f, int i, const char *path, sm_err *err) {
+    char place[32];
+    memset(j->notes, 0, sizeof j->notes);
+    SM_TRY(sm_pipeline_lower(f, j->plan.p, j->plan.name, j->plan.n, j->f, j->notes, err));
+    SM_TRY(check_gates(j, i, err));
+    j->n_meta = j->n_facts;
+    if (j->parts.n > 1) {
+        snprintf(place, sizeof place, "%d/%d", i + 1, j->parts.n);
+        SM_TRY(put_meta(j, SM_PKG_META_PART, sm_arena_strdup(j->l->graph->arena, place), err));
+    }
+    SM_TRY(put_turns(j, &j->notes[0], err));
+    SM_TRY(put_masks(j, &j->notes[0], err));
+    return path != NULL ? write_package(j, path, i == 0, err) : dry_run(j, err);
+}
+
+static sm_status write_manifest(job *j, sm_outdir *dir, sm_err *err) {
+    sm_str text = SM_STR_INIT;
+    sm_outfile *f = NULL;
+    sm_status st = sm_convert_manifest(&j->parts, &text, err);
+    if (st == SM_OK)
+        st = sm_outdir_file(dir, SM_PIPELINE_MANIFEST, &f, err);
+    if (st == SM_OK)
+        st = sm_outfile_append(f, text.p, text.n, err);
+    if (st == SM_OK)
+        st = sm_outfile_commit(&f, err);
+    sm_outfile_abandon(&f);
+    sm_str_free(&text);
+    return st;
+}
+
+/* A directory of packages and their manifest, whole or not at all. */
+static sm_status make_parts(job *j, sm_func *f, sm_err *err) {
+    sm_func *part[SM_CONVERT_PARTS];
+    sm_outdir *dir = NULL;
+    sm_status st = SM_OK;
+    SM_TRY(sm_pass_split(f, j->parts.cut, j->parts.n - 1, part, err));
+    if (!j->o->dry_run)
+        SM_TRY(sm_outdir_new(j->out, SM_PIPELINE_MANIFEST, &dir, err));
+    for (int i = 0; i < j->parts.n && st == SM_OK; i++) {
+        char *path = NULL;
+        if (dir != NULL) {
+            path = sm_path_join(sm_outdir_path(dir),
+                                sm_arena_printf(j->l->graph->arena, "%s.mlpackage", j->parts.name[i]));
+            if (path == NULL)
+                st = SM_NOMEM(err);
+        }
+        if (st == SM_OK)
+            st = make_part(j, part[i], i, path, err);
+        sm_free(path);
+    }
+    if (st == SM_OK && dir != NULL)
+        st = write_manifest(j, dir, err);
+    if (st == SM_OK && dir != NULL)
+        st = sm_outdir_commit(&dir, err);
+    sm_outdir_abandon(&dir);
+    return st;
 }
 
 static sm_status convert(job *j, sm_err *err) {
     sm_load_opts lo = {.tokenizer = j->o->tokenizer};
-    bool dry = j->o->dry_run;
-    if (!dry && strcmp(sm_path_ext(j->out), ".mlpackage") != 0)
+    bool dry = j->o->dry_run, several = j->o->split && strcmp(j->o->split, "none") != 0;
+    bool named = strcmp(sm_path_ext(j->out), ".mlpackage") == 0;
+    sm_func *f;
+    if (!dry && !several && !named)
         return SM_FAIL(err, SM_UNSUPPORTED,
                        "%s: only Core ML packages are written here yet: wanted a name ending in .mlpackage", j->out);
+    if (!dry && several && named) {
+        SM_FAIL(err, SM_USAGE, "%s: --split makes a directory of several packages", j->out);
+        return sm_err_hint(err, "give a name that does not end in .mlpackage");
+    }
     SM_TRY(sm_load(j->in, &lo, &j->l, err));
     if (!j->l->ckpt)
         return SM_FAIL(err, SM_UNSUPPORTED, "%s: is a package already; only checkpoints are converted here yet", j->in);
@@ -302,10 +390,13 @@ static sm_status convert(job *j, sm_err *err) {
         SM_TRY(sm_source_hash_start(j->in, j->o->threads != 1, &j->hash, err));
     SM_TRY(make_plan(j, err));
     count_kv(j);
-    SM_TRY(sm_pipeline_package(j->l->func, j->plan.p, j->plan.name, j->plan.n, j->f, j->notes, err));
     SM_TRY(fill_meta(j, err));
+    j->n_facts = j->n_meta;
     SM_TRY(make_tokenizer(j, err));
-    return dry ? dry_run(j, err) : write_package(j, err);
+    SM_TRY(sm_pass_encode(j->l->func, &j->plan.p[0], &f, err));
+    SM_TRY(sm_convert_parts_of(j->o->split, f, &j->parts, err));
+    j->rep->parts = j->parts.n;
+    return j->parts.n > 1 ? make_parts(j, f, err) : make_part(j, f, 0, dry ? NULL : j->out, err);
 }
 
 sm_status sm_convert(const char *in, const char *out, const sm_convert_opts *o, sm_convert_report *rep, sm_err *err) {

@@ -12,6 +12,13 @@
 #include "format/mlpackage.h"
 #include "job/convert_plan.h"
 
+/* What is to be known of a function that is written: where it leaves the units that it was asked for. */
+typedef struct sm_convert_note {
+    const char *part; /* package of several; NULL: the only one */
+    const char *function, *gate, *where, *what, *hint, *source;
+    int count; /* of values */
+} sm_convert_note;
+
 typedef struct sm_convert_opts {
     sm_convert_words words; /* what the package shall look like */
     sm_quant quant;
@@ -20,16 +27,18 @@ typedef struct sm_convert_opts {
     int threads;           /* 0: one per core */
     int64_t ctx;           /* positions; 0: trained, at most 2048 */
     const char *tokenizer; /* file with another vocabulary */
+    const char *split;     /* several packages: convert_split.h; NULL: one */
     bool dry_run;          /* everything but writing */
     bool progress;
     void (*on_tensor)(void *user, const sm_pkg_tensor_report *r);
+    void (*on_note)(void *user, const sm_convert_note *n);
     void *user;
 } sm_convert_opts;
 
 typedef struct sm_convert_report {
     int count[SM_CARRY_WIDENED + 1]; /* tensors, by how they were carried */
     uint64_t from_bytes, to_bytes, kv_bytes;
-    int32_t ctx, spec_version;
+    int32_t ctx, spec_version, parts;
     sm_xerr err; /* over all */
 } sm_convert_report;
 

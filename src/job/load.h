@@ -16,6 +16,8 @@
 #include "model/model.h"
 #include "text/tokenizer.h"
 
+/* The manifest of a directory of parts. */
+#define SM_PIPELINE_MANIFEST "smelt.json"
 /* Names inside packages that convert writes. */
 #define SM_PKG_TOKENIZER "smelt/tokenizer.gguf"
 #define SM_PKG_META_NAME "smelt.name"
@@ -29,6 +31,7 @@
 #define SM_PKG_META_TEMPLATE "smelt.chat_template"
 #define SM_PKG_META_GENERATION "smelt.generation_config"
 
+#define SM_PKG_META_PART "smelt.part"
 #define SM_PKG_META_TURNS "smelt.turns"
 #define SM_PKG_META_MASKS "smelt.masks"
 

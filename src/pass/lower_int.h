@@ -53,6 +53,7 @@ typedef struct sm_lower {
 
     sm_dim n, keys;        /* tokens of a call; columns that scores are over */
     sm_value *ids;         /* [1, n] int32; NULL: the function has none */
+    sm_value *hidden;      /* rows that come in; NULL: none */
     sm_value *given_pos;   /* [1, n] int32 input; NULL: none */
     sm_value *past, *kv;   /* int32 scalars: positions before and after the call (measured state form) */
     sm_value *past1, *kv1; /* the same as vectors of one element (state form) */

@@ -77,6 +77,8 @@ static sm_status cache_inputs(sm_lower *l, sm_err *err) {
             t.dtype = SM_FP16; /* of which alone states are */
         }
         l->cache_in[w] = sm_build_input(l->b, name[w], t);
+        if (l->p->kv == SM_KV_IO)
+            l->cache[w] = sm_lower_cast(l, l->cache_in[w], l->act);
     }
     return SM_OK;
 }
@@ -109,10 +111,17 @@ static void given_positions(sm_lower *l) {
     l->pos = sm_build(l->b, SM_OP_SQUEEZE, NULL, "x", l->given_pos, "axes", sm_const_i32s(l->b, &zero, 1), NULL);
 }
 
+/* Tokens of the call, an int32 scalar, off the ids or the rows that come in. */
+static sm_value *tokens(sm_lower *l) {
+    if (l->ids != NULL)
+        return extent(l, l->ids, 1);
+    return extent(l, l->hidden, channels(l) ? 3 : 1);
+}
+
 /* Positions read off the extents of the mask and of the ids. */
 static void measured_positions(sm_lower *l, sm_value *mask) {
     l->kv = extent(l, mask, channels(l) ? 1 : 3);
-    sm_value *n = extent(l, l->ids != NULL ? l->ids : mask, l->ids != NULL ? 1 : 2);
+    sm_value *n = tokens(l);
     l->past = sm_build(l->b, SM_OP_SUB, "past", "x", l->kv, "y", n, NULL);
     l->pos = range(l, l->past, l->kv);
     sm_value *axis = sm_const_i32s(l->b, (int32_t[]){0}, 1);
@@ -149,7 +158,8 @@ static sm_status row_inputs(sm_lower *l, sm_err *err) {
             return SM_FAIL(err, SM_UNSUPPORTED, "input '%s': wanted rows [t, d]", v->name);
         sm_dim d = v->type.dims[1], rows[3] = {1, l->n, d}, across[4] = {1, d, 1, l->n};
         sm_type t = channels(l) ? tensor_type(l->io, 4, across) : tensor_type(l->io, 3, rows);
-        sm_lower_set(l, v, sm_build_input(l->b, v->name, t), l->rows);
+        l->hidden = sm_build_input(l->b, v->name, t);
+        sm_lower_set(l, v, l->hidden, l->rows);
     }
     return SM_OK;
 }
@@ -164,19 +174,31 @@ static bool wants_causal(const sm_lower *l) {
     return false;
 }
 
+/* Tokens per call are one of a list; all inputs take theirs from the same row of it. */
+static sm_status list_shapes(sm_lower *l, sm_err *err) {
+    sm_shape_set *s;
+    SM_TRY(sm_func_add_shapes(l->r.f, 1, l->p->n_seq, &s, err));
+    s->sym[0] = sm_dim_as_symbol(l->b->g, l->n);
+    for (int i = 0; i < l->p->n_seq; i++)
+        s->value[i] = l->p->seq[i];
+    return SM_OK;
+}
+
 sm_status sm_lower_interface(sm_lower *l, sm_err *err) {
     const sm_profile *p = l->p;
     sm_graph *g = l->b->g;
     const sm_func *old = l->r.old;
     int64_t hi = p->n_seq > 0 ? p->seq[p->n_seq - 1] : p->ctx, lo = p->n_seq > 0 ? p->seq[0] : 1;
     l->n = p->shape == SM_SHAPE_FIXED ? hi : sm_dim_symbol(g, "n", lo, hi > 0 ? hi : -1);
+    if (p->shape == SM_SHAPE_LIST)
+        SM_TRY(list_shapes(l, err));
     bool caches = p->kv != SM_KV_NONE && l->n_slots != 0;
-    if (uses(old, "ids") || caches)
+    if (uses(old, "ids"))
         l->ids = sm_build_input(l->b, "inputIds", tensor_type(SM_INT32, 2, (sm_dim[]){1, l->n}));
     SM_TRY(row_inputs(l, err));
     if (p->kv == SM_KV_NONE) {
         if (uses(old, "pos") || l->n_slots != 0)
-            l->pos = range(l, sm_const_i32(l->b, 0), extent(l, l->ids, 1));
+            l->pos = range(l, sm_const_i32(l->b, 0), tokens(l));
         return SM_OK;
     }
     bool measures = sm_profile_measures(p);
@@ -337,8 +359,8 @@ sm_value *sm_lower_store(sm_lower *l, int which, int slot, sm_value *x) {
         x = sm_lower_reshape(l, x, 4, (int32_t[]){1, (int32_t)(x->type.dims[0] * x->type.dims[1]), 1, -1});
     if (l->p->kv == SM_KV_NONE)
         return x;
-    l->fresh[which][slot] = sm_lower_cast(l, x, l->io);
-    sm_value *old = cache_slot(l, l->cache_in[which], slot, NULL);
+    l->fresh[which][slot] = sm_lower_cast(l, x, l->p->act);
+    sm_value *old = cache_slot(l, l->cache[which], slot, NULL);
     return sm_lower_join(l, NULL, (sm_value *[]){sm_lower_cast(l, old, l->act), x}, 2, channels(l) ? 3 : 2);
 }
 
@@ -346,8 +368,9 @@ void sm_lower_columns(sm_lower *l) {
     static const char *const name[2] = {"newKeys", "newValues"};
     if (l->p->kv != SM_KV_IO || l->n_slots == 0)
         return;
-    for (int w = 0; w < 2; w++)
-        sm_build_output(
-            l->b, sm_build_list(l->b, SM_OP_STACK, NULL, l->fresh[w], l->n_slots, "axis", sm_const_i32(l->b, 0), NULL),
-            name[w]);
+    for (int w = 0; w < 2; w++) {
+        sm_value *all =
+            sm_build_list(l->b, SM_OP_STACK, NULL, l->fresh[w], l->n_slots, "axis", sm_const_i32(l->b, 0), NULL);
+        sm_build_output(l->b, sm_lower_cast(l, all, l->io), name[w]);
+    }
 }

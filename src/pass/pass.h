@@ -157,6 +157,30 @@ typedef struct sm_lowered {
 /* *out has f's name; notes may be NULL.  The constants are f's, so that functions lowered from one share them. */
 sm_status sm_pass_lower(sm_func *f, const sm_profile *p, sm_func **out, sm_lowered *notes, sm_err *err);
 
+/* What stands between a lowered function and the Neural Engine (gates.def). */
+typedef struct sm_gate {
+    const char *name;
+    int64_t limit;
+    bool refuse;
+    const char *source, *what, *hint;
+} sm_gate;
+typedef struct sm_gate_found {
+    const sm_gate *gate;
+    int count;       /* of values that it holds of */
+    char where[160]; /* op and name of the first */
+} sm_gate_found;
+enum { SM_GATES_MAX = 16 };
+int sm_pass_gates(const sm_func *f, sm_gate_found *out, int cap); /* how many were found */
+
+/* Where a row-form function is cut: behind the layer whose attention is the `after`-th (from 1), or behind the embedding. */
+typedef struct sm_cut {
+    int after;        /* SM_CUT_EMBED: behind the embedding */
+    const char *what; /* "behind the embedding", for messages */
+} sm_cut;
+enum { SM_CUT_EMBED = -1 };
+/* out[n + 1]: row-form functions, to be run one after the other; cuts ascend.  f leaves the graph's list. */
+sm_status sm_pass_split(sm_func *f, const sm_cut *cut, int n, sm_func **out, sm_err *err);
+
 /* What raising found out besides the function. */
 typedef struct sm_raised {
     bool ok; /* false: `why` says what was not recognised; the function runs as written */
@@ -203,6 +227,9 @@ sm_pass_fn sm_pass_by_name(const char *name);
  * notes[n] may be NULL.  f leaves the graph's list. */
 sm_status sm_pipeline_package(sm_func *f, const sm_profile *p, const char *const *name, int n, sm_func **out,
                               sm_lowered *notes, sm_err *err);
+/* The second half of that, for a function that is encoded. */
+sm_status sm_pipeline_lower(sm_func *f, const sm_profile *p, const char *const *name, int n, sm_func **out,
+                            sm_lowered *notes, sm_err *err);
 /* As-written function -> row form for running (canonicalise, raise, fuse_rows). */
 sm_status sm_pipeline_raise(sm_func *f, const sm_raise_hints *hints, sm_func **out, sm_raised *info, sm_err *err);
 

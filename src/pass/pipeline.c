@@ -6,10 +6,8 @@
 
 #include <string.h>
 
-sm_status sm_pipeline_package(sm_func *f, const sm_profile *p, const char *const *name, int n, sm_func **out,
-                              sm_lowered *notes, sm_err *err) {
-    SM_TRY(sm_pass_encode(f, &p[0], &f, err));
-    SM_TRY(sm_pass_check("encode", f, err));
+sm_status sm_pipeline_lower(sm_func *f, const sm_profile *p, const char *const *name, int n, sm_func **out,
+                            sm_lowered *notes, sm_err *err) {
     for (int i = 0; i < n; i++) {
         SM_TRY(sm_pass_lower(f, &p[i], &out[i], notes != NULL ? &notes[i] : NULL, err));
         SM_TRY(sm_pass_check("lower", out[i], err));
@@ -20,6 +18,13 @@ sm_status sm_pipeline_package(sm_func *f, const sm_profile *p, const char *const
             return SM_NOMEM(err);
     }
     return SM_OK;
+}
+
+sm_status sm_pipeline_package(sm_func *f, const sm_profile *p, const char *const *name, int n, sm_func **out,
+                              sm_lowered *notes, sm_err *err) {
+    SM_TRY(sm_pass_encode(f, &p[0], &f, err));
+    SM_TRY(sm_pass_check("encode", f, err));
+    return sm_pipeline_lower(f, p, name, n, out, notes, err);
 }
 
 sm_status sm_pipeline_raise(sm_func *f, const sm_raise_hints *hints, sm_func **out, sm_raised *info, sm_err *err) {

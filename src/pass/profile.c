@@ -103,10 +103,8 @@ static sm_status check_lengths(const sm_profile *p, sm_err *err) {
         return SM_FAIL(err, SM_USAGE, "%" PRId64 " tokens per call do not fit a context of %" PRId64, hi, p->ctx);
     if (p->shape != SM_SHAPE_RANGE && p->n_seq < 1)
         return SM_FAIL(err, SM_USAGE, "a package of fixed shapes needs the number of tokens per call: --seq N");
-    if (p->shape == SM_SHAPE_LIST) {
-        SM_FAIL(err, SM_UNSUPPORTED, "a list of shapes is not supported here yet");
-        return sm_err_hint(err, "use --seq A..B, or --functions a:N,b:M");
-    }
+    if (p->shape == SM_SHAPE_LIST && p->kv != SM_KV_NONE)
+        SM_TRY(sm_target_want(p->opset, SM_FEATURE_SHAPE_LISTS, "--seq N,M,..", err));
     for (int i = 0; i < p->n_seq; i++)
         if (p->seq[i] < 1 || (i > 0 && p->seq[i] <= p->seq[i - 1]))
             return SM_FAIL(err, SM_USAGE, "tokens per call: wanted numbers from 1 up, ascending");

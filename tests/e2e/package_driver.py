@@ -3,6 +3,7 @@
 (docs/formats.md), keeps the caches, puts split logits together.  Numbers come from `smelt predict` (as written) or milnp.
 """
 import json
+import os
 
 import numpy as np
 from pkg_tools import MASKED, coremltools, predict
@@ -36,16 +37,19 @@ class Function:
     @property
     def fixed(self):
         """Tokens per call, or None where it is flexible."""
-        a = self.inputs["inputIds"]
-        return None if a.WhichOneof("ShapeFlexibility") else a.shape[1]
+        name = "inputIds" if "inputIds" in self.inputs else "hiddenStates"
+        a = self.inputs[name]
+        return None if a.WhichOneof("ShapeFlexibility") else a.shape[3 if len(a.shape) == 4 else 1]
 
     @property
     def channels(self):
+        if "hiddenStates" in self.inputs:
+            return len(self.shape("hiddenStates")) == 4
         name = next((n for n in ("causalMask", "keyCache") if n in self.inputs), None)
         if name is None:
             return len(self.states.get("keyCache", (0,) * 5)) == 4
         s = self.shape(name)
-        return s[2] == 1 and s[3] == self.fixed and s[1] > 1 if name == "causalMask" else s[3] == 1
+        return s[1] > 1 if name == "causalMask" else s[3] == 1
 
     @property
     def cache_ctx(self):
@@ -63,7 +67,7 @@ class Driver:
 
     def mask(self, f, n, past, window):
         io = "keyCache" in f.inputs
-        kv = "causalMask" in f.inputs and f.inputs["causalMask"].WhichOneof("ShapeFlexibility") and not io
+        kv = not io and "positionIds" not in f.inputs  # positions are read off the mask
         cols = np.arange(past + n if kv else f.cache_ctx)
         rows = past + np.arange(n)
         keys = np.concatenate([np.where(cols < past, cols, 1 << 30), rows]) if io else cols
@@ -73,12 +77,14 @@ class Driver:
         m = np.where(seen, 0.0, MASKED)
         return m.T[None, :, None, :] if f.channels else m[None, None]
 
-    def fill(self, f, ids):
+    def fill(self, f, ids, hidden=None):
         n, past, feed = len(ids), self.past, {}
         for name in f.inputs:
             t = f.dtype(name)
             if name == "inputIds":
                 v = np.array([ids])
+            elif name == "hiddenStates":
+                v = hidden
             elif name == "positionIds":
                 v = np.arange(past, past + n)[None]
             elif name in f.windows or name == "causalMask":
@@ -99,13 +105,13 @@ class Driver:
         x = np.concatenate([out[o] for o in names], 1 if f.channels else 2)
         return x[0, :, 0, :].T if f.channels else x[0]
 
-    def step(self, ids, function=None, run=None):
+    def step(self, ids, function=None, run=None, hidden=None):
         """Outputs of one call over ids, with `logits` as [len(ids), vocab]; static functions are padded."""
         f = Function(self.pkg, function)
         n = len(ids)
         padded = list(ids) + [0] * ((f.fixed or n) - n)
         assert len(padded) == (f.fixed or n), (f.fixed, n)
-        feed = self.fill(f, padded)
+        feed = self.fill(f, padded, hidden)
         out = run(feed) if run else predict(self.pkg, [feed], *(["--function", f.name] if f.several else []))[0]
         for cache, fresh in (("keyCache", "newKeys"), ("valueCache", "newValues")):
             if fresh in out:
@@ -119,4 +125,18 @@ class Driver:
         out = dict(out)
         if any(o.startswith("logits") for o in f.outputs):
             out["logits"] = self.logits(f, out)[:n]
+        return out
+
+
+class Pipeline:
+    """The packages of a directory that `convert --split` made, one after the other."""
+
+    def __init__(self, folder):
+        with open(os.path.join(folder, "smelt.json")) as h:
+            self.parts = [Driver(os.path.join(folder, p["package"])) for p in json.load(h)["parts"]]
+
+    def step(self, ids, function=None):
+        out = {}
+        for d in self.parts:
+            out = d.step(ids, function, hidden=out.get("outputHiddenStates"))
         return out

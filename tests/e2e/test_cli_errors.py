@@ -138,8 +138,6 @@ def test_no_such_backend(tiny):
     ["convert", "M", "o.mlpackage", "--quant", "lut5"],
     ["convert", "M", "o.mlpackage", "--units", "tpu"],
     ["convert", "M", "o.mlpackage", "--kv", "ring"],
-    ["convert", "M", "o.mlpackage", "--seq", "1,64"],
-    ["convert", "M", "o.mlpackage", "--split", "2"],
     ["convert", "M", "o.mlpackage", "--verify", "t.txt"],
     ["run", "hf:owner/name", "-p", "x"],
 ])

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from package_driver import Driver, Function
+from package_driver import Driver, Function, Pipeline
 from pkg_tools import (TOOLS, convert, coremltools, eval_logits, kl, load_program, make_model, predict, relative, scratch,
                        smelt, weight_file)
 
@@ -41,6 +41,9 @@ FORMS = {
     "iOS16": (["--target", "macOS13"], ANY),
     "iOS17": (["--target", "iOS17"], ANY),
     "iOS26": (["--target", "iOS26"], ANY),
+    "list": (["--seq", "1,4,7"], ANY),
+    "io-list": (["--kv", "io", "--seq", "7,4,1"], ANY),
+    "ane-list": ([*ANE, "--seq", "1,4"], [4, 1, 4]),
     "ane": (ANE, [("prefill", 7), ("decode", 1), ("prefill", 4)]),
     "ane-static": ([*ANE, "--seq", "4"], FOUR),
     "ane-state": ([*ANE, "--seq", "4", "--kv", "state"], FOUR),
@@ -108,6 +111,57 @@ def test_heads(model, form, head):
         assert (want[ids] >= np.sort(want)[-3] - 1e-2).all() and len(set(ids)) == 3
 
 
+# ------------------------------------------------------------------ several packages
+SPLITS = [("units", ["embedding", "layers1", "head"]), ("units:2", ["embedding", "layers1", "layers2", "head"]),
+          ("2", ["layers1", "layers2"])]
+
+
+@pytest.mark.parametrize("design", [["--kv", "io"], ["--kv", "io", "--mask", "made"], [*ANE, "--seq", "4"]], ids=" ".join)
+@pytest.mark.parametrize("split, parts", SPLITS, ids=lambda v: v if isinstance(v, str) else "")
+def test_split(model, design, split, parts):
+    out = scratch("designs", "split")
+    report = convert(model[0], out, "-c", CTX, *design, "--quant", "none", "--split", split)
+    assert sorted(os.listdir(out)) == sorted([p + ".mlpackage" for p in parts] + ["smelt.json"])
+    assert report["packages"] == len(parts)
+    chain = Pipeline(out)
+    steps = FOUR if "--seq" in design else [7, 5]
+    rows, at = [], 0
+    for n in steps:
+        rows.append(chain.step(IDS[at:at + n])["logits"])
+        at += n
+    got = np.concatenate(rows)
+    assert relative(model[1], got) < 3e-3 and kl(model[1], got).max() < 1e-5
+    for d in chain.parts:
+        found, _, _ = check_pkg.check(d.pkg)
+        assert not found.err and not found.warn, (found.err, found.warn)
+
+
+def test_split_by_layers_and_size(small, tmp_path):
+    """gemma3 of two layers: the embedding is most of it."""
+    convert(small, tmp_path / "a", "-c", CTX, "--split", "layers:0-0,1-1")
+    assert sorted(os.listdir(tmp_path / "a")) == ["layers1.mlpackage", "layers2.mlpackage", "smelt.json"]
+    whole = convert(small, tmp_path / "w.mlpackage", "-c", CTX)["to_bytes"]
+    convert(small, tmp_path / "b", "-c", CTX, "--split", f"size:{whole * 2 // 3}")
+    sizes = [os.path.getsize(weight_file(tmp_path / "b" / p)) for p in os.listdir(tmp_path / "b") if p != "smelt.json"]
+    assert len(sizes) > 1 and max(sizes) <= whole * 2 // 3 + 4096
+    for wrong in ("layers:0-0", "layers:1-0", "layers:0-9", "9", "0", "units:9", "size:x", "halves"):
+        smelt("convert", small, tmp_path / "c", "-c", CTX, "--split", wrong, rc=2)
+    smelt("convert", small, tmp_path / "c", "-c", CTX, "--split", "size:10", rc=4)
+    smelt("convert", small, tmp_path / "c.mlpackage", "-c", CTX, "--split", "2", rc=2)
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "w.mlpackage"]
+
+
+def test_notes(small, tmp_path):
+    """What will leave the Neural Engine is said; a package of several parts without an embedding has nothing to say."""
+    def rules(*args):
+        return {n["rule"] for n in convert(small, tmp_path / "n", "--dry-run", *ANE, *args)["notes"]}
+    assert rules("-c", 64, "--seq", "4") == {"LOOKUP"}
+    assert rules("-c", 64, "--seq", "4", "--split", "units") == set()
+    assert rules("-c", 64, "--seq", "4", "--logits", "argmax") == {"LOOKUP", "BEST"}
+    assert rules("-c", 80, "--seq", "72", "--kv", "state") == {"LOOKUP", "STATE", "STATE_EXTENT", "LONG_UPDATE"}
+    assert convert(small, tmp_path / "n", "--dry-run", "-c", 80)["notes"] == []
+
+
 # ------------------------------------------------------------------ coremltools
 QUANTS = {
     "iOS15": ["none", "auto"],
@@ -116,9 +170,10 @@ QUANTS = {
     "iOS18": ["none", "auto", "int4", "uint4", "int8", "lut3", "lut4", "lut6"],
     "iOS26": ["auto", "int4", "lut4"],
 }
-SHAPES = {"usual": [], "fixed": ["--seq", "4"], "range": ["--seq", "2..8"]}
+SHAPES = {"usual": [], "fixed": ["--seq", "4"], "range": ["--seq", "2..8"], "list": ["--seq", "1,4,8"]}
 MATRIX = [(t, d, q, s) for t in QUANTS for d in ("gpu", "ane") for q in QUANTS[t] for s in SHAPES
-          if (d == "gpu" or s == "fixed" or (s == "usual" and t in ("iOS18", "iOS26")))
+          if (d == "gpu" or s in ("fixed", "list") or (s == "usual" and t in ("iOS18", "iOS26")))
+          and (s != "list" or t in ("iOS18", "iOS26"))
           and not (d == "ane" and q in ("int4", "uint4"))
           and (s == "usual" or q == "auto" or (d == "ane" and t in ("iOS16", "iOS17")))]
 
@@ -159,6 +214,7 @@ def test_coremltools_accepts(small, target, design, quant, shape, tmp_path):
 REFUSED = [
     (["--target", "iOS17", "--kv", "state"], ["iOS18", "iOS17"]),
     (["--target", "iOS17", "--attention", "fused"], ["iOS18"]),
+    (["--target", "iOS17", "--seq", "1,4"], ["iOS18"]),
     (["--target", "iOS17", "--functions", "a:4,b:1"], ["iOS18"]),
     (["--target", "iOS17", "--quant", "int4"], ["iOS18"]),
     (["--target", "iOS16", "--quant", "int8", "--block", "32"], ["iOS18"]),
