@@ -50,7 +50,7 @@ static void raise_func(sm_func *f) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
-    static const char *const profiles[] = {"gpu", "kv-io", "plain"};
+    static const char *const profiles[] = {"gpu", "kv-io", "ane", "plain"};
     sm_err err = {0};
     sm_graph *g;
     for (size_t i = 0; i < SM_ARRAY_LEN(profiles); i++) {
