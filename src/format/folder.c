@@ -88,10 +88,14 @@ static sm_status list_parts(const char *dir, listing *out, sm_err *err) {
     return st;
 }
 
-/* Without the heap, as all sniffing: two parts, or one and a manifest. */
+/* Without the heap, as all sniffing: two parts, or one and a manifest.  A folder with a list of its parts (smelt.json) is
+ * its list's reader's. */
 bool sm_folder_sniff(const char *path) {
     char meta[PATH_MAX];
-    int n = snprintf(meta, sizeof meta, "%s/meta.yaml", path), found = 0;
+    int n = snprintf(meta, sizeof meta, "%s/smelt.json", path), found = 0;
+    if (n >= PATH_MAX || sm_path_exists(meta))
+        return false;
+    n = snprintf(meta, sizeof meta, "%s/meta.yaml", path);
     DIR *d = n < PATH_MAX && sm_path_is_dir(path) ? opendir(path) : NULL;
     if (d == NULL)
         return false;

@@ -15,6 +15,7 @@
 #include "format/gguf.h"
 #include "job/convert_split.h"
 #include "job/load.h"
+#include "job/part_list.h"
 #include "job/source_hash.h"
 
 enum { CTX_USUAL = 2048, META_MAX = 24 };
@@ -332,7 +333,7 @@ static sm_status write_manifest(job *j, sm_outdir *dir, sm_err *err) {
     sm_outfile *f = NULL;
     sm_status st = sm_convert_manifest(&j->parts, &text, err);
     if (st == SM_OK)
-        st = sm_outdir_file(dir, SM_PIPELINE_MANIFEST, &f, err);
+        st = sm_outdir_file(dir, SM_PART_LIST_NAME, &f, err);
     if (st == SM_OK)
         st = sm_outfile_append(f, text.p, text.n, err);
     if (st == SM_OK)
@@ -349,7 +350,7 @@ static sm_status make_parts(job *j, sm_func *f, sm_err *err) {
     sm_status st = SM_OK;
     SM_TRY(sm_pass_split(f, j->parts.cut, j->parts.n - 1, part, err));
     if (!j->o->dry_run)
-        SM_TRY(sm_outdir_new(j->out, SM_PIPELINE_MANIFEST, &dir, err));
+        SM_TRY(sm_outdir_new(j->out, SM_PART_LIST_NAME, &dir, err));
     for (int i = 0; i < j->parts.n && st == SM_OK; i++) {
         char *path = NULL;
         if (dir != NULL) {

@@ -19,6 +19,7 @@
 #include "engine/engine.h"
 #include "graph/rows.h"
 #include "job/inspect_int.h"
+#include "job/part_list.h"
 
 enum { SLOTS_MAX = 4096 };
 static const uint64_t HASH_ALWAYS = 1u << 30; /* bytes of weights whose hash takes no second */
@@ -353,7 +354,7 @@ static sm_status print_template(const sm_report *r, sm_str *out, sm_err *err) {
     return SM_OK;
 }
 
-sm_status sm_inspect(const char *path, const sm_inspect_opts *o, sm_str *out, sm_err *err) {
+static sm_status inspect_one(const char *path, const sm_inspect_opts *o, sm_str *out, sm_err *err) {
     sm_load_opts lo = {.graph_optional = true, .as_written = true};
     sm_report r = {.o = o, .path = path};
     sm_status st;
@@ -378,4 +379,29 @@ sm_status sm_inspect(const char *path, const sm_inspect_opts *o, sm_str *out, sm
 done:
     release(&r);
     return st;
+}
+
+/* A model in parts: each package, one after the other. */
+static sm_status inspect_parts(const char *path, const sm_inspect_opts *o, sm_str *out, sm_err *err) {
+    sm_listed_part part[SM_PART_LIST_MOST];
+    int n = 0;
+    sm_arena *a = sm_arena_new();
+    sm_status st = a != NULL ? sm_part_list_read(path, a, part, &n, err) : SM_NOMEM(err);
+    sm_str_adds(out, o->json ? "{\"parts\":[" : "");
+    for (int i = 0; i < n && st == SM_OK; i++) {
+        if (o->json)
+            sm_str_adds(out, i > 0 ? ",\n" : "");
+        else if (!o->graph && !o->template)
+            sm_str_addf(out, "%spart %d of %d: %s\n", i > 0 ? "\n" : "", i + 1, n, sm_path_base(part[i].path));
+        st = inspect_one(part[i].path, o, out, err);
+        while (o->json && out->n > 0 && out->p[out->n - 1] == '\n')
+            out->p[--out->n] = '\0';
+    }
+    sm_str_adds(out, o->json ? "]}\n" : "");
+    sm_arena_free(&a);
+    return st != SM_OK || sm_str_ok(out) ? st : SM_NOMEM(err);
+}
+
+sm_status sm_inspect(const char *path, const sm_inspect_opts *o, sm_str *out, sm_err *err) {
+    return sm_part_list_sniff(path) ? inspect_parts(path, o, out, err) : inspect_one(path, o, out, err);
 }

@@ -302,8 +302,6 @@ sm_status sm_load(const char *path, const sm_load_opts *opts, sm_loaded **out, s
     err = err ? err : &own;
     *out = NULL;
     SM_TRY(tell_kind(path, &kind, err));
-    if (kind == KIND_PARTS && o.as_written && sm_mlpackage_sniff(path))
-        kind = KIND_PACKAGE; /* chained to one program (format/folder.c) */
     sm_loaded *l = sm_alloc(sizeof *l);
     if (!l)
         return SM_NOMEM(err);

@@ -16,8 +16,6 @@
 #include "model/model.h"
 #include "text/tokenizer.h"
 
-/* The manifest of a directory of parts. */
-#define SM_PIPELINE_MANIFEST "smelt.json"
 /* Names inside packages that convert writes. */
 #define SM_PKG_TOKENIZER "smelt/tokenizer.gguf"
 #define SM_PKG_META_NAME "smelt.name"

@@ -10,7 +10,7 @@
 #include "base/files.h"
 #include "base/json.h"
 
-#define LIST "smelt.json"
+#define LIST SM_PART_LIST_NAME
 enum { MANIFEST_MOST = 1 << 20 };
 
 static bool has(const char *dir, const char *name) {

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
+#define SM_PART_LIST_NAME "smelt.json"
 enum { SM_PART_LIST_MOST = 128 };
 
 typedef struct sm_listed_part {

@@ -5,6 +5,7 @@
  * A function is compiled at its first call and kept: executables borrow the graph, states are shared by all of them.
  */
 #include "job/predict.h"
+#include "job/part_list.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -142,6 +143,10 @@ sm_status sm_job_predict(const char *package, const sm_predict_call *calls, size
     predict p = {.backend = backend, .out_dir = out_dir, .n_threads = n_threads};
     sm_status st;
     bool made = false;
+    if (sm_part_list_sniff(package)) {
+        SM_FAIL(err, SM_UNSUPPORTED, "%s: a folder of parts, each a program of its own", package);
+        return sm_err_hint(err, "give one of the packages in it; `smelt run` takes the folder");
+    }
     SM_TRY_DONE(sm_mlpackage_read(package, &p.pkg, err));
     SM_TRY_DONE(make_dir(out_dir, &made, err));
     p.fns = sm_alloc_n(n, sizeof *p.fns);

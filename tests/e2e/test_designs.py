@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from package_driver import Driver, Function, Pipeline
 from pkg_tools import (TOOLS, convert, coremltools, eval_logits, kl, load_program, make_model, predict, relative, scratch,
-                       smelt, weight_file)
+                       smelt, smelt_json, weight_file)
 
 sys.path.insert(0, TOOLS)
 import check_pkg  # noqa: E402
@@ -131,6 +131,10 @@ def test_split(model, design, split, parts):
         at += n
     got = np.concatenate(rows)
     assert relative(model[1], got) < 3e-3 and kl(model[1], got).max() < 1e-5
+    assert kl(model[1], eval_logits(out, IDS, "--backend", "ref")).max() < 1e-5  # joined to one program
+    shown = smelt_json("inspect", out)["parts"]
+    assert len(shown) == len(parts) and all("a part of a model" in p["not_runnable"] for p in shown)
+    assert "smelt run" in smelt("predict", out, "--in", "none.npz", "--out", scratch("designs", "none"), rc=4).stderr
     for d in chain.parts:
         found, _, _ = check_pkg.check(d.pkg)
         assert not found.err and not found.warn, (found.err, found.warn)
