@@ -6,7 +6,7 @@
  * symbols for one number are the rule there; what broadcasts them gets a third.  A decoder's ids, positions, mask rows and
  * hidden rows are as many as each other, so the program is rebuilt with one symbol, and inference then knows equal
  * extents to be equal.  So it is with caches that grow: their columns are the positions before the call, and all keys are
- * those and the call's own.
+ * those and the call's own; with caches of a fixed length as inputs, that length and the call's own.
  */
 #include "pass/raise_int.h"
 
@@ -61,9 +61,36 @@ static int token_axis(const sm_func *f, const sm_value *v) {
         return 2;
     if (floats && t->rank == 3 && t->dims[0] == 1 && sm_dim_known(t->dims[2]))
         return 1;
-    if (floats && t->rank == 4 && t->dims[0] == 1 && t->dims[2] == 1 && sm_dim_known(t->dims[1]))
+    if (floats && t->rank == 4 && t->dims[0] == 1 && t->dims[2] == 1)
         return 3;
     return -1;
+}
+
+/* The axis of keys of a mask [1, 1, n, keys] or [1, keys, 1, n] whose extent is a symbol; -1: no such. */
+static int keys_axis(const sm_func *f, const sm_value *v) {
+    int tokens = token_axis(f, v), keys = tokens == 2 ? 3 : tokens == 3 ? 1 : -1;
+    return keys >= 0 && v->type.rank == 4 && !sm_dim_known(v->type.dims[keys]) ? keys : -1;
+}
+
+/* Columns of caches of a fixed length in front of a call's own keys: what the keys' bounds are above those of n, when an
+ * input is as long; 0: there are none. */
+static int64_t fixed_past(const sm_func *f, sm_dim n) {
+    int64_t lo, hi, klo, khi;
+    if (n == SM_DIM_UNKNOWN || !sm_dim_bounds(f->graph, n, &lo, &hi))
+        return 0;
+    for (int i = 0; i < f->body->n_in; i++) {
+        int keys = keys_axis(f, f->body->in[i]);
+        if (keys < 0 || !sm_dim_bounds(f->graph, f->body->in[i]->type.dims[keys], &klo, &khi) || klo - lo != khi - hi ||
+            klo <= lo)
+            continue;
+        for (int k = 0; k < f->body->n_in; k++) {
+            const sm_type *t = &f->body->in[k]->type;
+            for (int a = 0; a < t->rank && t->kind == SM_V_TENSOR && sm_dtype_kind(t->dtype) == 'f'; a++)
+                if (t->dims[a] == klo - lo)
+                    return klo - lo;
+        }
+    }
+    return 0;
 }
 
 /* The only axis of a cache that grows: positions before the call. */
@@ -87,6 +114,7 @@ static bool is_symbol(const sm_type *t, int axis) {
 
 typedef struct bound {
     sm_dim n, past; /* SM_DIM_UNKNOWN: none */
+    int64_t fixed;  /* columns of caches that do not grow; 0: none */
 } bound;
 
 /* The type that an input has with one symbol for each number. */
@@ -100,12 +128,14 @@ static sm_type bind_type(const sm_func *f, const sm_value *v, const bound *b) {
     if (b->past != SM_DIM_UNKNOWN && b->n != SM_DIM_UNKNOWN && t.rank > 0 && is_symbol(&t, t.rank - 1) &&
         (sm_raise_is_flags(f, v) || tokens == 2)) /* all keys */
         t.dims[t.rank - 1] = sm_dim_add(f->graph, b->past, b->n);
+    else if (b->fixed > 0 && keys_axis(f, v) >= 0)
+        t.dims[keys_axis(f, v)] = sm_dim_add(f->graph, b->n, b->fixed);
     return t;
 }
 
 sm_status sm_raise_bind(sm_func *f, sm_func **out, sm_err *err) {
     sm_rebuild r;
-    bound b = {SM_DIM_UNKNOWN, SM_DIM_UNKNOWN};
+    bound b = {SM_DIM_UNKNOWN, SM_DIM_UNKNOWN, 0};
     bool differs = false;
     *out = f;
     for (int hidden = 0; hidden < 2; hidden++) /* integers first */
@@ -117,6 +147,7 @@ sm_status sm_raise_bind(sm_func *f, sm_func **out, sm_err *err) {
             if (b.past == SM_DIM_UNKNOWN && past >= 0)
                 b.past = v->type.dims[past];
         }
+    b.fixed = fixed_past(f, b.n);
     for (int i = 0; i < f->body->n_in; i++) {
         sm_type t = bind_type(f, f->body->in[i], &b);
         differs |= !sm_type_eq(&t, &f->body->in[i]->type);

@@ -418,7 +418,7 @@ static void build_result(sm_raise *z, const sm_raise_piece *piece, int n, const 
     bool through = z->rows_in != NULL && n == 1 && width == z->rows_in->type.dims[1];
     sm_value *y = through ? NULL : head(z, piece, n);
     z->info->rows_in = z->old_ids == NULL && z->rows_in != NULL ? z->rows_in->type.dims[1] : 0;
-    if (y == NULL && n == 1 && z->b->st == SM_OK && (z->rows_in != NULL || z->n_attention == 0)) {
+    if (y == NULL && n == 1 && z->b->st == SM_OK) { /* residual stream: somebody else's rows */
         y = sm_raise_flat(z, piece[0].row);
         z->info->rows_out = width;
     }

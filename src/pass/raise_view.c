@@ -432,7 +432,7 @@ static bool cast(sm_raise *z, const sm_node *n) {
     ints |= x->kind == M_WHERE && sm_dtype_kind(a) == 'i' && wide;
     bool place = ids || x->kind == M_POS || x->kind == M_PAST || x->kind == M_KEY_POS || x->kind == M_BACK;
     bool flag = (x->kind == M_WHERE || x->kind == M_ONE_HOT || x->kind == M_OWN || x->kind == M_KEEP) && b != SM_BOOL;
-    if (x->kind == M_NONE || x->kind == M_FRESH)
+    if (x->kind == M_NONE || (x->kind == M_FRESH && !floats))
         return false;
     if (a == b || floats || ((place || x->kind == M_WHERE) && ints) || (place && sm_dtype_kind(b) == 'f') || flag)
         return sm_raise_set(z, n, *x);

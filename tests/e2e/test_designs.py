@@ -86,6 +86,9 @@ def test_numbers(model, form):
     limit = 2e-6 if "fp32" in form else 3e-3
     print(f"{form}: max |difference| / max {relative(want, got):.1e}, KL {kl(want, got).max():.1e}")
     assert relative(want, got) < limit and kl(want, got).max() < 1e-5
+    if form != "no-cache":  # and as a model: found again in row form
+        run = eval_logits(pkg, IDS, "--backend", "ref")
+        assert relative(model[1], run) < limit and kl(model[1], run).max() < 1e-5
 
 
 @pytest.mark.parametrize("head", ["last", "argmax", "topk:3"])
