@@ -21,10 +21,14 @@ ops() {
     echo
     echo 'The vocabulary of the graph. `from` is the first Core ML version that has the op; `smelt` marks a composite, which never'
     echo 'reaches a package. `ref`: the reference backend runs it. `cpu`: a fast kernel in programs as written, or a step of models;'
-    echo "other ops of programs run there with ref's kernels."
+    echo "other ops of programs run there with ref's kernels. \`lower\`: programs that smelt makes of models may hold it."
+    echo '`raise`: programs of models may hold it and still become models again. `fuzzed`: a seed of the fuzzers of program text'
+    echo 'or of package programs has it.'
     echo
-    echo '| op | operands | from | ref | cpu | meaning |'
-    echo '|---|---|---|---|---|---|'
+    echo '| op | operands | from | ref | cpu | lower | raise | fuzzed | meaning |'
+    echo '|---|---|---|---|---|---|---|---|---|'
+    seeds=$(mktemp)
+    cat tests/fuzz/corpus_miltext/* tests/fuzz/corpus_raise/* tests/fuzz/corpus_mlmodel/* >"$seeds"
     tr '\n' ' ' <src/graph/ops.def | sed 's/OP(\([A-Z_0-9]*\), "/\nOP(\1, "/g' | grep '^OP([A-Z0-9_]*, "' | sed 's/" *"//g' |
         while IFS= read -r row; do
             id=$(sed 's/^OP(\([A-Z0-9_]*\),.*/\1/' <<<"$row")
@@ -40,8 +44,15 @@ ops() {
             ! grep -q "\[SM_OP_$id\]" src/backend/ref/ref_ops.c || ref=yes
             cpu=
             ! grep -q "SM_OP_$id\b" src/backend/cpu/written.c src/backend/cpu/rowplan.c || cpu=yes
-            printf '| `%s` | `%s` | %s | %s | %s | %s |\n' "$name" "$inputs" "$from" "$ref" "$cpu" "$doc"
+            lift=$(cut -d'"' -f5 <<<"$row" | sed 's/, *$//; s/.*, *//')
+            lower= raise= fuzzed=
+            [ "$lift" != ELEM ] && ! grep -q "SM_OP_$id\b" src/pass/lower*.c || lower=yes
+            [ "$lift" != ELEM ] && ! grep -q "SM_OP_$id\b" src/pass/raise*.c src/pass/fuse.c || raise=yes
+            ! grep -aq "\b$name\b" "$seeds" || fuzzed=yes
+            printf '| `%s` | `%s` | %s | %s | %s | %s | %s | %s | %s |\n' "$name" "$inputs" "$from" "$ref" "$cpu" "$lower" "$raise" \
+                "$fuzzed" "$doc"
         done
+    rm -f "$seeds"
 }
 
 if [ "${1:-}" != --check ]; then
