@@ -48,7 +48,7 @@ static unsigned use_of(const sm_node *n, const sm_value *v) {
         return sm_arg(n, "attn_mask") == v ? USE_SUM : USE_STORE;
     case SM_OP_MUL:
     case SM_OP_SUB:
-        return USE_PRODUCT;
+        return n->in[0] == n->in[1] ? USE_OTHER : USE_PRODUCT; /* squares are of rows */
     case SM_OP_CONCAT:
     case SM_OP_MATMUL:
     case SM_OP_EINSUM:

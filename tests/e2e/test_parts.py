@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from pkg_tools import FIXTURES, eval_logits, relative, smelt, smelt_json
+from pkg_tools import FIXTURES, convert, eval_logits, make_model, relative, smelt, smelt_json
 
 PARTS = os.path.join(FIXTURES, "anyone", "conv_parts")
 EMBED, HEAD, PICK = "tiny_embeddings.mlpackage", "tiny_lm_head_lut6.mlpackage", "tiny_lm_head_argmax_lut6.mlpackage"
@@ -84,3 +84,13 @@ def test_bad_manifests(tmp_path, text, words):
     (tmp_path / "smelt.json").write_text(text)
     r = smelt("eval", tmp_path, "--ids", "1,2,3", rc=3)
     assert words in r.stderr
+
+
+@pytest.mark.parametrize("design", ["--split 2", "--split units", "--split 2 --units cpuAndNeuralEngine --seq 4",
+                                    "--split units --units cpuAndNeuralEngine --seq 4"])
+def test_what_convert_splits(tmp_path, design):
+    source = make_model(tmp_path / "source.gguf")
+    convert(source, tmp_path / "parts", "-c", 64, "--quant", "none", *design.split())
+    ids = [3, 17, 5, 60, 2, 33, 8]
+    want = eval_logits(source, ids, "--backend", "ref")
+    assert relative(want, eval_logits(tmp_path / "parts", ids, "--backend", "ref")) <= 5e-3
