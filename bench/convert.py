@@ -59,9 +59,8 @@ def limited(mb):
 
 
 def run(model, out, quant, threads, enter):
-    """(wall, cpu, peak, apart) of one conversion; what an earlier one wrote is gone before."""
+    """(wall, cpu, peak, apart) of one conversion; what an earlier one wrote is removed before, which is not timed."""
     shutil.rmtree(out, ignore_errors=True)
-    os.sync()
     with tempfile.TemporaryFile("w+") as log:
         start = os.times().elapsed
         p = subprocess.Popen([SMELT, "convert", model, out, "--quant", quant, "--threads", str(threads)],

@@ -21,10 +21,13 @@
 #include "format/mlpackage_int.h"
 
 #define SLAB_BYTES ((size_t)4 << 20)    /* copied at a time */
-#define CHUNK_ELEMS ((uint64_t)1 << 16) /* transcoded at a time by one thread */
-#define ROOM_ALIGN 128                  /* between what two threads write */
-#define SHARE_BYTES ((size_t)64 << 10)  /* dense constants up to this size are shared by content */
-#define BLOB_ELEMS 10                   /* fewer elements are immediate values */
+#define CHUNK_LEAST ((uint64_t)1 << 16) /* weights transcoded at a time by one thread: a share of the tensor's, */
+#define CHUNK_MOST ((uint64_t)1 << 18)  /* so that small ones go to all threads and large ones in few calls */
+#define CHUNK_SHARE 32
+#define RELEASE_BYTES ((uint64_t)2 << 20) /* source pages given back at a time: every time stops the other threads */
+#define ROOM_ALIGN 128                    /* between what two threads write */
+#define SHARE_BYTES ((size_t)64 << 10)    /* dense constants up to this size are shared by content */
+#define BLOB_ELEMS 10                     /* fewer elements are immediate values */
 
 /* ------------------------------------------------------------------ plan */
 
@@ -199,8 +202,9 @@ static void chunk_read(chunks *c, uint64_t row, uint64_t n) {
         return;
     for (int k = 0; k < SM_PART_LUT; k++) {
         uint64_t bytes = src->part[k].n / c->rows;
-        if (bytes > 0)
-            release(c->f, k, row * bytes, (row + n) * bytes);
+        /* Of the whole stretches that end in this chunk; what is left goes with the tensor. */
+        release(c->f, k, row * bytes / RELEASE_BYTES * RELEASE_BYTES,
+                (row + n) * bytes / RELEASE_BYTES * RELEASE_BYTES);
     }
     pthread_mutex_lock(&c->lock);
     tell_source(c->f, SM_PART_DATA, (row + n) * (src->part[SM_PART_DATA].n / c->rows));
@@ -292,7 +296,8 @@ static sm_status transcode_parts(filler *f) {
     pthread_mutex_init(&c->lock, NULL);
     c->f = f;
     c->rows = sm_tensor_rows(src);
-    c->step = SM_MAX(CHUNK_ELEMS / cols / 8 * 8, (uint64_t)8);
+    uint64_t elems = SM_MIN(SM_MAX(c->rows * cols / CHUNK_SHARE, CHUNK_LEAST), CHUNK_MOST);
+    c->step = SM_MAX(elems / cols / 8 * 8, (uint64_t)8);
     c->n = (c->rows + c->step - 1) / c->step;
     if (c->n > 1 || tables)
         SM_TRY_DONE(need_pool(f));

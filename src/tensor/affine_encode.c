@@ -24,10 +24,7 @@ enum {
 };
 
 float sm_enc_fit(sm_dtype t, float f) {
-    float r = t == SM_FP16 ? f16_to_f32(f32_to_f16(f)) : t == SM_BF16 ? bf16_to_f32(f32_to_bf16(f)) : f;
-    if (isinf(r) && !isinf(f))
-        return copysignf(t == SM_FP16 ? 65504.0f : 0x1.FEp127f, f);
-    return r;
+    return enc_fit(t, f);
 }
 
 void sm_enc_put(sm_dtype t, uint8_t *p, uint64_t i, float v) {

@@ -5,7 +5,10 @@
 #ifndef SM_ENC_INT_H
 #define SM_ENC_INT_H
 
+#include <math.h>
+
 #include "base/isa.h"
+#include "tensor/dtype_int.h"
 #include "tensor/encoding.h"
 #include "tensor/transcode.h"
 
@@ -17,6 +20,13 @@ uint64_t sm_stored_row(const sm_tensor *t, uint64_t row);
 
 /* f rounded to float type t (fp16, bf16, fp32); a finite value beyond its range becomes its largest. */
 float sm_enc_fit(sm_dtype t, float f);
+/* The same as an inline function, for loops. */
+static inline float enc_fit(sm_dtype t, float f) {
+    float r = t == SM_FP16 ? f16_to_f32(f32_to_f16(f)) : t == SM_BF16 ? bf16_to_f32(f32_to_bf16(f)) : f;
+    if (isinf(r) && !isinf(f))
+        return copysignf(t == SM_FP16 ? 65504.0f : 0x1.FEp127f, f);
+    return r;
+}
 /* Element i of a part of float or integer type t, set to a value that it holds. */
 void sm_enc_put(sm_dtype t, uint8_t *p, uint64_t i, float v);
 

@@ -229,11 +229,11 @@ static void decode_unrounded(const sm_tensor *src, uint64_t row, float *x) {
 /* What a sub-block (scale, min) becomes in the target's types; codes q[n] change only where an offset cannot say it:
  * the sub-block then becomes one value, its middle, as scale = value, offset = -1, codes 0. */
 static void fit_sub(const plan *p, const sm_encoding *want, float *scale, float *min, int32_t *q, int n) {
-    float s = sm_enc_fit(want->aux, *scale), o = (float)p->shift;
+    float s = enc_fit(want->aux, *scale), o = (float)p->shift;
     if (p->has_min && *min != 0.0f) {
         bool finite = isfinite(*scale) && isfinite(*min);
         float exact = -*min / *scale;
-        o = sm_dtype_kind(want->off) != 'f' ? exact + o : sm_enc_fit(want->off, exact + o);
+        o = sm_dtype_kind(want->off) != 'f' ? exact + o : enc_fit(want->off, exact + o);
         bool too_far = !isfinite(exact) || fabsf(exact) > 65504.0f;
         if (finite && (*scale == 0.0f || s == 0.0f || (too_far && want->off != SM_FP32))) {
             int32_t lo = q[0], hi = q[0];
@@ -242,7 +242,7 @@ static void fit_sub(const plan *p, const sm_encoding *want, float *scale, float 
                 hi = SM_MAX(hi, q[i]);
             }
             float middle = *min + *scale * (0.5f * (float)(lo - p->shift) + 0.5f * (float)(hi - p->shift));
-            s = sm_enc_fit(want->aux, middle);
+            s = enc_fit(want->aux, middle);
             o = -1.0f;
             memset(q, 0, (size_t)n * sizeof *q);
         }

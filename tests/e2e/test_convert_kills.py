@@ -5,9 +5,10 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 
 import pytest
-from pkg_tools import SMELT, convert, make_model, scratch, smelt, smelt_json, tree
+from pkg_tools import SMELT, TOOLS, convert, make_model, scratch, smelt, smelt_json, tree
 
 KILL_AT = os.path.join(os.path.dirname(SMELT), "tests", "tools", "kill_at.so")
 preloads = pytest.mark.skipif(not os.path.exists(KILL_AT) or b"libasan" in subprocess.run(["ldd", SMELT], capture_output=True).stdout,
@@ -87,9 +88,24 @@ def test_narrow_codes_stay_narrow(tmp_path, kind):
     a, b = (smelt_json("inspect", m, "-c", 256)["memory"]["weight_bytes"] for m in (model, out))
     print(f"{kind}: {a} bytes of weights, {b} from the package")
     assert b <= 1.02 * a
-    runs = [smelt_json_lines(m) for m in (model, out)]
+    runs = [reply(m) for m in (model, out)]
     assert runs[0] == runs[1]
 
 
-def smelt_json_lines(model):
+def reply(model):
     return smelt("run", model, "--raw", "-p", "a b c", "-n", 12, "--temp", 0, "--ignore-eos", "-t", 1, "-q").stdout
+
+
+def test_memory_does_not_grow_with_layers(tmp_path):
+    """bench/convert.py's table, and its two columns of memory for 2 and for 16 layers (46 MB more of weights)."""
+    models = [make_model(scratch("tiny", f"layers{n}.gguf"), "--type", "q8_0", "--size", "small", "--layers", n)
+              for n in (2, 16)]
+    out = subprocess.run([sys.executable, os.path.join(TOOLS, "..", "..", "bench", "convert.py"), "--sizes", "", "--quant",
+                          "int4", "--work", tmp_path, *models], capture_output=True, text=True, timeout=300, check=True)
+    print(out.stdout)
+    rows = [line.split() for line in out.stdout.splitlines() if line.startswith("layers")]
+    few, many = ([float(x) for x in row[2:]] for row in rows)
+    assert many[0] - few[0] > 40 and os.listdir(tmp_path) == []
+    wall, cpu, by_clock, by_core = many[1:5]
+    assert by_clock == pytest.approx(many[0] / wall, rel=0.15) and by_core == pytest.approx(many[0] / cpu, rel=0.15)
+    assert many[5] < few[5] + 12 and many[6] < few[6] + 4
