@@ -10,12 +10,12 @@ from pty_session import CTRL_C, Terminal
 from smelt_cli import SMELT, make_model, model, smelt
 
 BAR = rb"\r\x1b\[K(\w+)  (?:\[(#*)(\.*)\])? *(\d+)%  ([\d.]+)/([\d.]+) (\w+)  ([\d.]+) (\w+)/s  (\d+):(\d\d) left"
-SLOW = ["-c", "128", "--quant", "int4", "-t", "1"]  # five seconds of one core
+SLOW = ["-c", "128", "--quant", "lut8", "-t", "1"]  # ten seconds of one core
 
 
 def test_bar_of_a_conversion(tmp_path):
     """It moves, it fits, and with Ctrl-C it is gone and so is what was written."""
-    with Terminal("convert", model("gemma3"), tmp_path / "out.mlpackage", *SLOW, cols=72) as t:
+    with Terminal("convert", model("smollm2"), tmp_path / "out.mlpackage", *SLOW, cols=72) as t:
         seen = []
         while len(seen) < 3:
             _, m = t.expect(BAR)
@@ -43,7 +43,7 @@ def test_dry_run_on_a_terminal(tmp_path):
 def test_no_bar_elsewhere(tmp_path):
     out, err = smelt("convert", model("smollm2"), tmp_path / "a.mlpackage", "-c", "128", "--quant", "int8", "-t", "1")
     assert "\r" not in err and "\x1b" not in err and b"\x1b" not in out
-    with Terminal("convert", model("gemma3"), tmp_path / "b.mlpackage", *SLOW, "-q") as t:
+    with Terminal("convert", model("smollm2"), tmp_path / "b.mlpackage", *SLOW, "-q") as t:
         for _ in range(12):
             t.read(0.25)
         t.type(CTRL_C)
@@ -52,7 +52,7 @@ def test_no_bar_elsewhere(tmp_path):
 
 
 def test_no_bar_on_a_plain_terminal(tmp_path):
-    with Terminal("convert", model("gemma3"), tmp_path / "c.mlpackage", *SLOW, env={"TERM": "dumb"}) as t:
+    with Terminal("convert", model("smollm2"), tmp_path / "c.mlpackage", *SLOW, env={"TERM": "dumb"}) as t:
         for _ in range(10):
             t.read(0.25)
         t.type(CTRL_C)
