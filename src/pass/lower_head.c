@@ -23,11 +23,26 @@ sm_value *sm_lower_select(sm_lower *l, const sm_value *rows) {
     return sm_lower_slice(l, x, l->rows == SM_LAY_CHANNELS ? 3 : 1, -1, 0);
 }
 
-/* Rows of the projection that one product computes: as even as multiples of 8 allow. */
-static int64_t piece_rows(const sm_lower *l, int64_t vocab, int *n) {
-    int64_t most = l->p->head_rows;
-    *n = most > 0 ? (int)SM_MIN((vocab + most - 1) / most, SM_MAX_CHUNKS) : 1;
-    return *n == 1 ? vocab : (vocab + *n * 8 - 1) / (*n * 8) * 8;
+/* Rows that a cut must keep together: whole bytes of codes, whole blocks of scales and palettes. */
+static int64_t grain(const sm_value *w, int64_t vocab) {
+    const sm_encoding *e = &w->cst->want;
+    bool blocks = e->id == SM_ENC_AFFINE || e->id == SM_ENC_LUT;
+    int64_t g = blocks && e->block[0] < vocab ? e->block[0] : 1, step = SM_MAX(g, 1);
+    while (step % 8 != 0)
+        step += SM_MAX(g, 1);
+    return step;
+}
+
+/* Rows of the projection that one product computes: as even as whole grains allow. */
+static int64_t piece_rows(const sm_lower *l, const sm_value *w, int64_t vocab, int *n) {
+    int64_t most = l->p->head_rows, step = grain(w, vocab);
+    *n = 1;
+    if (most <= 0 || vocab <= most)
+        return vocab;
+    int64_t count = SM_MIN((vocab + most - 1) / most, SM_MAX_CHUNKS);
+    int64_t rows = (vocab + count * step - 1) / (count * step) * step;
+    *n = (int)((vocab + rows - 1) / rows);
+    return rows;
 }
 
 static sm_value *piece(sm_lower *l, const sm_node *n, const char *name, sm_value *x, int64_t row, int64_t rows) {
@@ -87,7 +102,8 @@ sm_status sm_lower_head(sm_lower *l, const sm_node *n, sm_err *err) {
     const sm_value *w = sm_arg(n, "weight");
     int64_t vocab = w->type.dims[0], first[SM_MAX_CHUNKS];
     int count;
-    int64_t rows = piece_rows(l, vocab, &count);
+    sm_value *lowered = sm_map_value(l->r.map, (sm_value *)w);
+    int64_t rows = piece_rows(l, lowered != NULL ? lowered : w, vocab, &count);
     if (l->n_part > 0)
         return SM_FAIL(err, SM_UNSUPPORTED, "op lm_head -> '%s': a second projection to a vocabulary", n->out[0]->name);
     sm_value *x = sm_lower_in(l, sm_arg(n, "x"), l->rows);
