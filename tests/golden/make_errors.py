@@ -58,7 +58,18 @@ inspect text.gguf --weights
 convert tiny.gguf
 convert tiny.gguf out.xyz
 convert tiny.gguf out.gguf --to pdf
-convert tiny.gguf out.mlpackage --kv io
+convert tiny.gguf out.mlpackage --kv ring
+convert tiny.gguf out.mlpackage --target iOS17 --kv state
+convert tiny.gguf out.mlpackage --target iOS16 --quant int4
+convert tiny.gguf out.mlpackage --target iOS14
+convert tiny.gguf out.mlpackage --seq 0
+convert tiny.gguf out.mlpackage --seq 1..9999999
+convert tiny.gguf out.mlpackage --functions decode
+convert tiny.gguf out.mlpackage --units cpuAndNeuralEngine --precision fp32
+convert tiny.gguf out.mlpackage --units cpuAndNeuralEngine --quant int4 --block 32
+convert tiny.gguf out.mlpackage --split 2
+convert tiny.gguf out --split halves
+convert tiny.gguf out --split 99
 convert tiny.gguf out.mlpackage --quant int3
 convert tiny.gguf out.mlpackage --target iOS12
 convert tiny.gguf folder
