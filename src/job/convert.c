@@ -381,7 +381,7 @@ static sm_status convert(job *j, sm_err *err) {
                        "%s: only Core ML packages are written here yet: wanted a name ending in .mlpackage", j->out);
     if (!dry && several && named) {
         SM_FAIL(err, SM_USAGE, "%s: --split makes a directory of several packages", j->out);
-        return sm_err_hint(err, "give a name that does not end in .mlpackage");
+        return sm_err_hint(err, "name a folder: smelt convert IN FOLDER --split HOW");
     }
     SM_TRY(sm_load(j->in, &lo, &j->l, err));
     if (!j->l->ckpt)
