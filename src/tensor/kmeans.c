@@ -18,6 +18,7 @@ enum {
     COARSE = 1024,       /* numbers of the merged problem, at least */
     COARSE_CLUSTERS = 8, /* and per cluster */
     TRIES_MAX = 200,     /* prices; some ten are usual */
+    GUESSES = 8,         /* of them before a price is taken that is certainly too low, or too high */
 };
 
 typedef struct start {
@@ -166,9 +167,11 @@ static double next_price(const side *few, const side *many, uint32_t k, double g
     if (few->k == 0 && many->k == 0)
         return guess;
     if (many->k == 0)
-        return few->price * pow((double)few->k / (double)k, 3.0) * (tries < 4 ? 0.9 : 0.1);
+        return tries < GUESSES ? few->price * pow((double)few->k / (double)k, 3.0) * (tries < 4 ? 0.9 : 0.1) : 0.0;
     if (few->k == 0)
-        return many->price * pow((double)many->k / (double)k, 3.0) * (tries < 4 ? 1.1 : 10.0);
+        return tries < GUESSES && many->price > 0.0
+                   ? many->price * pow((double)many->k / (double)k, 3.0) * (tries < 4 ? 1.1 : 10.0)
+                   : 2.0 * many->saved;
     double chord = (many->saved - few->saved) / (double)(many->k - few->k);
     if (tries % 2 == 1 || !(many->price > 0.0))
         return chord;
@@ -200,6 +203,13 @@ static void search(sm_kmeans *w, const problem *p, uint32_t k, double *price) {
             return;
         }
         memcpy(now.k < k ? w->few : w->many, w->path, now.k * sizeof *w->path);
+        if (now.k < k && !(now.price > 0.0)) { /* beside larger numbers, rounding hides what k clusters save */
+            for (uint32_t i = 0; i < p->n; i++)
+                w->many[i] = i + 1;
+            cross(w->few, now.k, w->many, p->n, k, w->path);
+            *price = now.price;
+            return;
+        }
         *(now.k < k ? &few : &many) = now;
     }
 }

@@ -141,6 +141,32 @@ static void large_is_optimal(void **state) {
     sm_kmeans_free(&w);
 }
 
+/* Beside numbers whose squares are 10^20 times theirs, doubles hold nothing of what small numbers' clusters save. */
+static void unlike_numbers(void **state) {
+    (void)state;
+    enum { SMALL = 2000, N = SMALL + 8 };
+    static double mass[N + 1], sum[N + 1];
+    static uint32_t ends[256];
+    sm_kmeans *w;
+    assert_int_equal(sm_kmeans_new(N, &w, NULL), SM_OK);
+    for (int i = 0; i < N; i++) {
+        double v = i < SMALL ? -3e4 + ldexp(i, -24) : 3e4 + 32.0 * (i - SMALL);
+        mass[i + 1] = mass[i] + 1000;
+        sum[i + 1] = sum[i] + 1000 * v;
+    }
+    for (int k = 3; k <= 256; k++) {
+        assert_int_equal(sm_kmeans_split(w, mass, sum, N, k, ends), k);
+        assert_int_equal(ends[k - 1], N);
+        for (int c = 1; c < k; c++)
+            assert_true(ends[c] > ends[c - 1]);
+        int end = 0; /* the few large ones are not mixed with the others */
+        for (int c = 0; c < k; c++)
+            end += ends[c] == SMALL;
+        assert_int_equal(end, 1);
+    }
+    sm_kmeans_free(&w);
+}
+
 /* ---- tables ---- */
 
 static double sse(const float *x, size_t n, const float *table, int k) {
@@ -427,9 +453,10 @@ static void out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(clusters_are_best),    cmocka_unit_test(large_is_optimal), cmocka_unit_test(tables_of_values),
-        cmocka_unit_test(special_tables),       cmocka_unit_test(groups),           cmocka_unit_test(shared_table),
-        cmocka_unit_test(few_values_are_exact), cmocka_unit_test(refused),          cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(clusters_are_best), cmocka_unit_test(large_is_optimal),     cmocka_unit_test(unlike_numbers),
+        cmocka_unit_test(tables_of_values),  cmocka_unit_test(special_tables),       cmocka_unit_test(groups),
+        cmocka_unit_test(shared_table),      cmocka_unit_test(few_values_are_exact), cmocka_unit_test(refused),
+        cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
