@@ -114,6 +114,24 @@ static void vision(void **state) {
     check(&p);
 }
 
+/* As many positions as x has, but not at their places. */
+static void points_elsewhere(void **state) {
+    static const program p = {
+        "program(1.3) { func main<ios17>(tensor<fp32, [2, 8, 3, 3]> x) {"
+        "tensor<fp32, [24, 8, 1, 1]> w = const()[val = tensor<fp32, [24, 8, 1, 1]>(RANDOM(1))];"
+        "tensor<fp32, [2, 24, 3, 3]> a = conv(x = x, weight = w, strides = [2, 2], pad_type = \"custom\", pad = [1, 1, "
+        "1, 1]);"
+        "tensor<fp32, [2, 24, 9, 1]> b = conv(x = x, weight = w, strides = [1, 3], pad_type = \"custom\", pad = [4, 2, "
+        "0, 0]);"
+        "} -> (a, b); }",
+        SM_FP32,
+        4,
+        {2, 8, 3, 3},
+        1};
+    (void)state;
+    check(&p);
+}
+
 static void language(void **state) {
     static const program p = {
         "program(1.3) { func main<ios18>(tensor<fp32, [1, 70, 96]> x) {"
@@ -222,6 +240,7 @@ static void survives_failing_allocations(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vision),
+        cmocka_unit_test(points_elsewhere),
         cmocka_unit_test(language),
         cmocka_unit_test(states),
         cmocka_unit_test(survives_failing_allocations),

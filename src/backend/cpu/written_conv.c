@@ -30,11 +30,19 @@ typedef struct conv_job {
 
 /* ---- by patches ---- */
 
+/* Every position has the element of x at its own place. */
+static bool is_transpose(const ref_window *v) {
+    bool same = v->taps == 1;
+    for (int a = 0; a < REF_AXES; a++)
+        same = same && v->out[a] == v->in[a] && v->pad[a] == 0 && (v->stride[a] == 1 || v->in[a] == 1);
+    return same;
+}
+
 /* Taps of channels [0, in_c) under positions p0 .. p0 + n of a plane, [n][in_c * taps]. */
 static void gather_block(const conv_job *j, const float *x, int64_t p0, int64_t n, float *out) {
     const ref_window *v = j->v;
     int64_t cols = j->in_c * v->taps;
-    bool dense = v->taps == 1 && v->positions == v->plane;
+    bool dense = is_transpose(v);
     for (int64_t i = 0; i < SM_TILE * ((n + SM_TILE - 1) / SM_TILE) && dense; i += SM_TILE) {
         int64_t m = SM_MIN((int64_t)SM_TILE, n - i); /* 16 positions: a cache line of x, 16 rows of out */
         for (int64_t ch = 0; ch < j->in_c; ch++)
