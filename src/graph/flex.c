@@ -59,31 +59,31 @@ typedef struct column {
     const sm_flex_input *f;
 } column;
 
-static int columns_of(const sm_func *fn, const sm_flex_input *f, int n, int n_rows, column *out, int cap) {
+/* of[i]: what is known of the function's input i. */
+static int columns_of(const sm_func *fn, const sm_flex_input *const *of, int n_rows, column *out, int cap) {
     int n_out = 0;
     for (int i = 0; i < fn->body->n_in; i++) {
         const sm_value *v = fn->body->in[i];
-        const sm_flex_input *x = sm_flex_find(f, n, sm_sv_of(fn->name), sm_sv_of(v->name));
-        for (int a = 0; x != NULL && x->n_rows == n_rows && a < v->type.rank; a++) {
+        for (int a = 0; of[i] != NULL && of[i]->n_rows == n_rows && a < v->type.rank; a++) {
             int k = sm_dim_as_symbol(fn->graph, v->type.dims[a]);
             bool again = k < 0;
             for (int c = 0; c < n_out && !again; c++)
                 again = out[c].sym == k;
             if (!again && n_out < cap)
-                out[n_out++] = (column){k, a, x};
+                out[n_out++] = (column){k, a, of[i]};
         }
     }
     return n_out;
 }
 
-sm_status sm_flex_sets(sm_func *fn, const sm_flex_input *f, int n, sm_err *err) {
+static sm_status add_sets(sm_func *fn, const sm_flex_input *const *of, const sm_flex_input *f, int n, sm_err *err) {
     enum { COLUMNS_MAX = 256 };
     column c[COLUMNS_MAX];
     for (int i = 0; i < n; i++) {
         bool before = f[i].n_rows == 0;
         for (int k = 0; k < i && !before; k++)
             before = f[k].n_rows == f[i].n_rows;
-        int n_c = before ? 0 : columns_of(fn, f, n, f[i].n_rows, c, COLUMNS_MAX);
+        int n_c = before ? 0 : columns_of(fn, of, f[i].n_rows, c, COLUMNS_MAX);
         sm_shape_set *s = NULL;
         if (n_c == 0)
             continue;
@@ -95,4 +95,17 @@ sm_status sm_flex_sets(sm_func *fn, const sm_flex_input *f, int n, sm_err *err) 
         }
     }
     return SM_OK;
+}
+
+sm_status sm_flex_sets(sm_func *fn, const sm_flex_input *f, int n, sm_err *err) {
+    if (n == 0)
+        return SM_OK;
+    const sm_flex_input **of = sm_alloc_n((size_t)fn->body->n_in + 1, sizeof *of);
+    if (of == NULL)
+        return SM_NOMEM(err);
+    for (int i = 0; i < fn->body->n_in; i++)
+        of[i] = sm_flex_find(f, n, sm_sv_of(fn->name), sm_sv_of(fn->body->in[i]->name));
+    sm_status st = add_sets(fn, of, f, n, err);
+    sm_free((void *)of);
+    return st;
 }

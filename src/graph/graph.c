@@ -100,10 +100,11 @@ sm_status sm_func_new(sm_graph *g, const char *name, int opset, sm_func **out, s
 
 sm_status sm_func_add_shapes(sm_func *f, int n_sym, int n_rows, sm_shape_set **out, sm_err *err) {
     sm_arena *a = f->graph->arena;
-    sm_shape_set *all = sm_arena_alloc_n(a, (size_t)f->n_shapes + 1, sizeof *all);
+    bool full = (f->n_shapes & (f->n_shapes - 1)) == 0; /* grows by doubling */
+    sm_shape_set *all = full ? sm_arena_alloc_n(a, 2 * (size_t)f->n_shapes + 1, sizeof *all) : f->shapes;
     if (all == NULL)
         return SM_NOMEM(err);
-    if (f->n_shapes > 0)
+    if (full && f->n_shapes > 0)
         memcpy(all, f->shapes, (size_t)f->n_shapes * sizeof *all);
     sm_shape_set *s = &all[f->n_shapes];
     s->n_sym = n_sym;

@@ -15,7 +15,7 @@
 
 #include "graph/parse_int.h"
 
-enum { SHAPES_MAX = 4096 }; /* enumerated shapes of one input */
+enum { SHAPES_MAX = 4096, INPUTS_MAX = 4096 }; /* enumerated shapes of one input; flexible inputs */
 
 /* Over one value of whatever form, up to a ',' or closing bracket that is not its own. */
 sm_status sm_parse_skip_value(sm_parser *p) {
@@ -130,6 +130,8 @@ static sm_status flex_input(sm_parser *p, sm_func_attrs *a, sm_sv name, int rank
             *out = &a->flex.v[i];
             return (*out)->rank == rank ? SM_OK : sm_lex_wanted(&p->l, "shapes of one rank before this");
         }
+    if (a->flex.n == INPUTS_MAX)
+        return sm_lex_wanted(&p->l, "fewer inputs before this");
     if (!SM_GROW(&a->flex))
         return SM_NOMEM(p->err);
     *out = &a->flex.v[a->flex.n++];
