@@ -113,9 +113,10 @@ sm_status sm_lower_head(sm_lower *l, const sm_node *n, sm_err *err) {
     }
     l->n_part = count;
     if ((l->p->head == SM_HEAD_ARGMAX || l->p->head == SM_HEAD_TOPK) && l->b->st == SM_OK) {
-        if (l->p->top_k > rows)
+        int64_t least = SM_MIN(rows, vocab - first[count - 1]); /* of the last piece */
+        if (l->p->top_k > least)
             return SM_FAIL(err, SM_UNSUPPORTED, "the %d most likely of %" PRId64 " tokens: wanted fewer", l->p->top_k,
-                           rows);
+                           least);
         best b = best_of_all(l, l->part, first, count, sm_lower_axis(l, l->part[0]));
         l->top_values = b.values;
         l->top_ids = b.ids;
