@@ -43,8 +43,10 @@ static const opt convert_opts[] = {
     {"kv", 0, OPT_STR, AT(kv), "state|io|none",
      "caches as states, as inputs and outputs, or no caches; default state, before iOS18 and for the Neural Engine io",
      0, 0, NULL},
-    {"seq", 0, OPT_STR, AT(seq), "N|A..B|N,M,..", "tokens per call: one number, a range, or a list; default 1..ctx", 0,
-     0, NULL},
+    {"seq", 0, OPT_STR, AT(seq), "N|A..B|N,M,..",
+     "tokens per call: one number, a range, or a list; default 1..ctx, for the Neural Engine --functions "
+     "prefill:64,decode:1",
+     0, 0, NULL},
     {"functions", 0, OPT_STR, AT(functions), "NAME:N,..",
      "several functions of fixed shapes that share weights; NAME:N@CTX gives one a context of its own", 0, 0, NULL},
     {"mask", 0, OPT_STR, AT(mask), "given|made", "the causal mask as an input, or made from positions; default given",
@@ -287,11 +289,11 @@ const command cmd_convert = {
     .name = "convert",
     .usage = "IN OUT",
     .summary = "a checkpoint as a Core ML package",
-    .notes =
-        "IN is a GGUF file, OUT a name ending in .mlpackage. For each way that tensors were carried over it prints "
-        "how many there are and the error: transcoded (equal codes and scales), kept (equal codes, scales or "
-        "offsets rounded), re-quantized, widened. -v prints every tensor. -c is the number of positions that the "
-        "package's caches hold; default: what the model was trained for, at most 2048.",
+    .notes = "IN is a GGUF file, OUT a name ending in .mlpackage, with --split that of a directory. For each way that "
+             "tensors were carried over it prints "
+             "how many there are and the error: transcoded (equal codes and scales), kept (equal codes, scales or "
+             "offsets rounded), re-quantized, widened. -v prints every tensor. -c is the number of positions that the "
+             "package's caches hold; default: what the model was trained for, at most 2048.",
     .opts = convert_opts,
     .n_opts = SM_ARRAY_LEN(convert_opts),
     .size = sizeof(convert_args),

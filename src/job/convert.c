@@ -397,7 +397,7 @@ static sm_status convert(job *j, sm_err *err) {
     SM_TRY(sm_pass_encode(j->l->func, &j->plan.p[0], &f, err));
     SM_TRY(sm_convert_parts_of(j->o->split, f, &j->parts, err));
     j->rep->parts = j->parts.n;
-    return j->parts.n > 1 ? make_parts(j, f, err) : make_part(j, f, 0, dry ? NULL : j->out, err);
+    return several ? make_parts(j, f, err) : make_part(j, f, 0, dry ? NULL : j->out, err);
 }
 
 sm_status sm_convert(const char *in, const char *out, const sm_convert_opts *o, sm_convert_report *rep, sm_err *err) {

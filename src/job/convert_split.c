@@ -140,12 +140,9 @@ static sm_status by_size(const char *words, const char *s, const sizes *z, sm_co
 
 static sm_status name_parts(sm_convert_parts *p, const sm_func *f, sm_err *err) {
     for (int i = 0; i < p->n; i++) {
-        bool embed = i == 0 && p->n > 1 && p->cut[0].after == SM_CUT_EMBED;
+        bool apart = p->n > 1 && p->cut[0].after == SM_CUT_EMBED, embed = apart && i == 0;
         bool head = i == p->n - 1 && i > 0 && strcmp(p->cut[i - 1].what, "before the head") == 0;
-        p->name[i] =
-            embed  ? "embedding"
-            : head ? "head"
-                   : sm_arena_printf(f->graph->arena, "layers%d", i + (p->n > 1 && p->cut[0].after != SM_CUT_EMBED));
+        p->name[i] = embed ? "embedding" : head ? "head" : sm_arena_printf(f->graph->arena, "layers%d", i + !apart);
         if (p->name[i] == NULL)
             return SM_NOMEM(err);
     }

@@ -171,6 +171,10 @@ def test_split_by_layers_and_size(small, tmp_path):
     smelt("convert", small, tmp_path / "c", "-c", CTX, "--split", "size:10", rc=4)
     smelt("convert", small, tmp_path / "c.mlpackage", "-c", CTX, "--split", "2", rc=2)
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "w.mlpackage"]
+    assert convert(small, tmp_path / "c", "-c", CTX, "--split", "size:100G")["packages"] == 1  # a directory all the same
+    assert sorted(os.listdir(tmp_path / "c")) == ["layers1.mlpackage", "smelt.json"]
+    ids = list(range(5, 12))
+    assert kl(eval_logits(tmp_path / "w.mlpackage", ids), eval_logits(tmp_path / "c", ids)).max() < 1e-9
 
 
 def test_notes(small, tmp_path):
