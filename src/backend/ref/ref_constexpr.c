@@ -91,6 +91,13 @@ static sm_status lut_flat(ref_call *c, const ref_val *indices, const ref_val *lu
     return SM_OK;
 }
 
+/* The extent of vector_axis: that of the indices times a vector's.  A table without entries may have vectors of any. */
+static sm_status widen(ref_call *c, int64_t vec, int64_t *extent) {
+    if (__builtin_mul_overflow(*extent, vec, extent))
+        return SM_FAIL(c->err, SM_RESOURCE, "vectors of %" PRId64 " elements", vec);
+    return SM_OK;
+}
+
 /* iOS18: lut [blocks.., entries, vector]; one index gives `vector` neighbours along vector_axis. */
 static sm_status lut_blocks(ref_call *c, const ref_val *indices, const ref_val *lut) {
     int64_t stride[SM_MAX_RANK], extent[SM_MAX_RANK], dims[SM_MAX_RANK];
@@ -101,7 +108,7 @@ static sm_status lut_blocks(ref_call *c, const ref_val *indices, const ref_val *
     memcpy(dims, indices->dims, sizeof dims);
     if (vec > 1) {
         SM_TRY(ref_axis(c, "vector_axis", indices->rank, &axis));
-        dims[axis] *= vec;
+        SM_TRY(widen(c, vec, &dims[axis]));
     }
     SM_TRY(ref_result(c, 0, declared(c), indices->rank, dims));
     ref_val *y = ref_out(c, 0);
@@ -237,7 +244,7 @@ sm_status ref_cx_lut_sparse(ref_call *c) {
     memcpy(dims, mask->dims, sizeof dims);
     if (vec > 1) {
         SM_TRY(ref_axis(c, "vector_axis", mask->rank, &axis));
-        dims[axis] *= vec;
+        SM_TRY(widen(c, vec, &dims[axis]));
     }
     if (vec < 1 || __builtin_mul_overflow(ids->n, vec, &n))
         return SM_FAIL(c->err, SM_BADINPUT, "vectors of %" PRId64, vec);
