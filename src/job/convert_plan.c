@@ -57,7 +57,8 @@ static sm_status take_target(const char *text, int *spec, sm_err *err) {
     const sm_target *t = sm_target_find(text), *all = sm_targets(&n);
     if (t == NULL) {
         SM_FAIL(err, SM_UNSUPPORTED, "--target %s is not supported: no system that ML Programs are written for", text);
-        sm_err_hint(err, "supported: %s to %s, or %s to %s", all[0].ios, all[n - 1].ios, all[0].macos, all[n - 1].macos);
+        sm_err_hint(err, "supported: %s to %s, or %s to %s", all[0].ios, all[n - 1].ios, all[0].macos,
+                    all[n - 1].macos);
         return SM_UNSUPPORTED;
     }
     *spec = t->spec;

@@ -312,6 +312,11 @@ sm_status sm_pass_raise(sm_func *f, const sm_raise_hints *hints, sm_func **out, 
     memset(info, 0, sizeof *info);
     *out = NULL;
     info->ok = true;
+    if (f->body->n_in > SM_RAISE_INPUTS) { /* each is looked at on its way through the whole program */
+        info->ok = false;
+        snprintf(info->why, sizeof info->why, "%d inputs, a decoder has at most %d", f->body->n_in, SM_RAISE_INPUTS);
+        return SM_OK;
+    }
     SM_TRY(sm_raise_bind(f, &bound, err));
     sm_raise *z = sm_alloc(sizeof *z);
     if (z == NULL)

@@ -130,6 +130,7 @@ typedef struct sm_meaning {
 } sm_meaning;
 
 #define SM_RAISE_CACHES 1024
+#define SM_RAISE_INPUTS (SM_RAISE_CACHES + 64)
 #define SM_RAISE_SLOTS 512
 #define SM_RAISE_FREQS 16
 

@@ -126,6 +126,35 @@ static void not_raised(void **state) {
     sm_graph_free(&g);
 }
 
+/* A program of more inputs than any decoder has is left alone. */
+static void many_inputs(void **state) {
+    (void)state;
+    enum { INPUTS = 2000 };
+    sm_err err = {0};
+    sm_graph *g = NULL;
+    sm_func *f, *back = NULL;
+    sm_builder b;
+    sm_raised info;
+    assert_int_equal(sm_graph_new(&g, &err), SM_OK);
+    assert_int_equal(sm_func_new(g, "main", 9, &f, &err), SM_OK);
+    sm_build_start(&b, f);
+    sm_value *sum = NULL;
+    for (int i = 0; i < INPUTS; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "x%d", i);
+        sm_value *x =
+            sm_build_input(&b, name, (sm_type){.kind = SM_V_TENSOR, .dtype = SM_FP16, .rank = 1, .dims = {4}});
+        sum = sum == NULL ? x : sm_build(&b, SM_OP_ADD, NULL, "x", sum, "y", x, NULL);
+    }
+    sm_build_output(&b, sum, "y");
+    assert_int_equal(sm_build_end(&b, &err), SM_OK);
+    assert_int_equal(sm_pipeline_raise(f, NULL, &back, &info, &err), SM_OK);
+    assert_false(info.ok);
+    assert_null(back);
+    assert_non_null(strstr(info.why, "2000 inputs"));
+    sm_graph_free(&g);
+}
+
 /* Every allocation of lowering and raising may fail: it is reported, and nothing is leaked. */
 static bool out_and_back(void *ctx) {
     sm_err err = {0};
@@ -416,8 +445,9 @@ static void twists(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(identity_gpu), cmocka_unit_test(identity_kv_io), cmocka_unit_test(identity_ane),
-        cmocka_unit_test(not_raised),   cmocka_unit_test(twists),         cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(identity_gpu),  cmocka_unit_test(identity_kv_io), cmocka_unit_test(identity_ane),
+        cmocka_unit_test(not_raised),    cmocka_unit_test(many_inputs),    cmocka_unit_test(twists),
+        cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
