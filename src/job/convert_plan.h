@@ -18,7 +18,7 @@ typedef struct sm_convert_words {
     const char *attention; /* fused, decomposed */
     const char *logits;    /* all, last, argmax, topk:K */
     const char *seq;       /* N, A..B, or N,M,.. */
-    const char *functions; /* NAME:N,.. or NAME:N@CTX,.. */
+    const char *functions; /* NAME:N,.. or NAME:N@CTX,..; not beside seq */
 } sm_convert_words;
 
 enum { SM_CONVERT_FUNCTIONS = 32 };
