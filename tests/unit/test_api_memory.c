@@ -34,8 +34,8 @@ static bool done(smelt_status st, const smelt_error *e) {
 }
 
 /* Unlike sweep(), success is allowed while an allocation fails: optional work may be left out, if the result is right. */
-static void sweep_work(const char *what, work_fn work, scene *s) {
-    for (long n = 0, total = 0; n <= total; n++) {
+static void sweep_some(const char *what, work_fn work, scene *s, long step) {
+    for (long n = 0, total = 0; n <= total; n += step) {
         long before = sm_alloc_count();
         sm_alloc_fail_after(n);
         bool ok = work(s);
@@ -43,10 +43,14 @@ static void sweep_work(const char *what, work_fn work, scene *s) {
         total = sm_alloc_count() - before;
         if (total <= n) {
             assert_true(ok); /* none failed this time */
-            print_message("# %s: each of %ld allocations made to fail\n", what, total);
+            print_message("# %s: each of %ld allocations made to fail, in steps of %ld\n", what, total, step);
         }
     }
     assert_true(work(s)); /* nothing is left behind that spoils the next call */
+}
+
+static void sweep_work(const char *what, work_fn work, scene *s) {
+    sweep_some(what, work, s, 1);
 }
 
 /* ------------------------------------------------------------------ pieces of work */
@@ -203,13 +207,12 @@ static bool exists(const char *path) {
     return stat(path, &st) == 0;
 }
 
-static bool convert(scene *s) {
-    smelt_convert_options o = {.size = sizeof o, .context = 32};
+static bool convert_as(scene *s, const smelt_convert_options *o) {
     smelt_convert_report r;
     smelt_model *m = NULL;
     smelt_error e;
     char command[700];
-    bool ok = done(smelt_convert(TINY, s->written, &o, &r, &e), &e);
+    bool ok = done(smelt_convert(TINY, s->written, o, &r, &e), &e);
     if (ok != exists(s->written))
         fail_msg("convert said %d and the package is %sthere", ok, exists(s->written) ? "" : "not ");
     if (ok) {
@@ -220,6 +223,29 @@ static bool convert(scene *s) {
         snprintf(command, sizeof command, "rm -rf '%s'", s->written);
         assert_int_equal(system(command), 0);
     }
+    return ok;
+}
+
+static bool convert(scene *s) {
+    smelt_convert_options o = {.size = sizeof o, .context = 32};
+    return convert_as(s, &o);
+}
+
+static bool convert_for_engine(scene *s) {
+    smelt_convert_options o = {.size = sizeof o, .context = 32, .units = "cpuAndNeuralEngine", .logits = "topk:3"};
+    return convert_as(s, &o);
+}
+
+/* Several packages in a folder. */
+static bool convert_parts(scene *s) {
+    smelt_convert_options o = {
+        .size = sizeof o, .context = 32, .kv = "io", .seq = "1,4", .split = "units:2", .quant = "int8"};
+    char place[600], package[600];
+    snprintf(place, sizeof place, "%s", s->written);
+    snprintf(package, sizeof package, "%.500s/parts", s->dir);
+    snprintf(s->written, sizeof s->written, "%s", package);
+    bool ok = convert_as(s, &o);
+    snprintf(s->written, sizeof s->written, "%s", place);
     return ok;
 }
 
@@ -314,6 +340,9 @@ static void test_convert(void **state) {
     scene *s = setup();
     (void)state;
     sweep_work("convert", convert, s);
+    /* every one of them takes a minute and a half, and passed */
+    sweep_some("convert for the Neural Engine", convert_for_engine, s, 7);
+    sweep_some("convert to several packages", convert_parts, s, 7);
     teardown(s);
 }
 
