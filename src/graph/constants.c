@@ -103,10 +103,20 @@ sm_value *sm_const_as(sm_builder *b, const sm_value *v, const sm_encoding *want,
     return sm_const_make(b, v->name, &v->cst->src, want, want_dtype);
 }
 
+/* A constant of numbers; else the builder has an error. */
+static bool is_numbers(sm_builder *b, const sm_value *v) {
+    if (v->cst != NULL && v->cst->n_str == 0)
+        return true;
+    b->st = SM_FAIL(&b->err, SM_UNSUPPORTED, "'%s': wanted a constant of numbers", v->name);
+    return false;
+}
+
 sm_value *sm_const_behind(sm_builder *b, const sm_value *v, int ones) {
     if (b->st != SM_OK || v == NULL)
         return NULL;
-    assert(v->cst != NULL && v->cst->n_str == 0 && v->type.rank + ones <= SM_MAX_RANK);
+    if (!is_numbers(b, v))
+        return NULL;
+    assert(v->type.rank + ones <= SM_MAX_RANK);
     sm_tensor t = v->cst->src;
     t.ones += ones;
     return sm_const_make(b, v->name, &t, &v->cst->want, v->cst->want_dtype);
@@ -114,7 +124,7 @@ sm_value *sm_const_behind(sm_builder *b, const sm_value *v, int ones) {
 
 sm_value *sm_const_rows(sm_builder *b, const sm_value *v, int64_t row, int64_t n) {
     sm_tensor t;
-    if (b->st != SM_OK || v == NULL)
+    if (b->st != SM_OK || v == NULL || !is_numbers(b, v))
         return NULL;
     if (!sm_tensor_slice(&v->cst->src, row, n, &t)) {
         b->st = SM_FAIL(&b->err, SM_UNSUPPORTED, "constant '%s': rows %" PRId64 " to %" PRId64 " cannot be cut out",

@@ -268,7 +268,8 @@ sm_value *sm_const_data(sm_builder *b, const char *name, sm_dtype t, int rank, c
 /* An independent constant over the same source with another wanted encoding. */
 sm_value *sm_const_as(sm_builder *b, const sm_value *v, const sm_encoding *want, sm_dtype want_dtype);
 
-/* The same with `ones` axes of extent 1 behind its last: a matrix as the weight of a 1x1 convolution. */
+/* The same with `ones` axes of extent 1 behind its last: a matrix as the weight of a 1x1 convolution.  Fails
+ * (SM_UNSUPPORTED) when v is no constant of numbers. */
 sm_value *sm_const_behind(sm_builder *b, const sm_value *v, int ones);
 /* Rows [row, row + n) of a matrix, or elements of a vector.  Fails (SM_UNSUPPORTED) where parts of its encoding do not divide there. */
 sm_value *sm_const_rows(sm_builder *b, const sm_value *v, int64_t row, int64_t n);

@@ -102,6 +102,9 @@ sm_status sm_lower_head(sm_lower *l, const sm_node *n, sm_err *err) {
     const sm_value *w = sm_arg(n, "weight");
     int64_t vocab = w->type.dims[0], first[SM_MAX_CHUNKS];
     int count;
+    if (w->cst == NULL)
+        return SM_FAIL(err, SM_UNSUPPORTED, "op lm_head -> '%s': only a constant weight can be lowered",
+                       n->out[0]->name);
     sm_value *lowered = sm_map_value(l->r.map, (sm_value *)w);
     int64_t rows = piece_rows(l, lowered != NULL ? lowered : w, vocab, &count);
     if (l->n_part > 0)
