@@ -269,6 +269,11 @@ static sm_value *made_mask(sm_lower *l) {
 static sm_value *window_input(sm_lower *l, int64_t window) {
     char name[32] = "windowMask";
     int before = 0;
+    if (l->n_window == SM_MAX_TABLES) {
+        l->b->st = SM_FAIL(&l->b->err, SM_UNSUPPORTED, "more than %d masks of different windows in one model",
+                           SM_MAX_TABLES);
+        return NULL;
+    }
     for (int i = 0; i < l->n_window; i++)
         before += l->window[i].window > 0;
     if (before > 0)
