@@ -348,7 +348,7 @@ static sm_status make_parts(job *j, sm_func *f, sm_err *err) {
     sm_func *part[SM_CONVERT_PARTS];
     sm_outdir *dir = NULL;
     sm_status st = SM_OK;
-    SM_TRY(sm_pass_split(f, j->parts.cut, j->parts.n - 1, part, err));
+    SM_TRY(sm_pipeline_split(f, j->parts.cut, j->parts.n - 1, part, err));
     if (!j->o->dry_run)
         SM_TRY(sm_outdir_new(j->out, SM_PART_LIST_NAME, &dir, err));
     for (int i = 0; i < j->parts.n && st == SM_OK; i++) {
@@ -394,7 +394,7 @@ static sm_status convert(job *j, sm_err *err) {
     SM_TRY(fill_meta(j, err));
     j->n_facts = j->n_meta;
     SM_TRY(make_tokenizer(j, err));
-    SM_TRY(sm_pass_encode(j->l->func, &j->plan.p[0], &f, err));
+    SM_TRY(sm_pipeline_encode(j->l->func, &j->plan.p[0], &f, err));
     SM_TRY(sm_convert_parts_of(j->o->split, f, &j->parts, err));
     j->rep->parts = j->parts.n;
     return several ? make_parts(j, f, err) : make_part(j, f, 0, dry ? NULL : j->out, err);

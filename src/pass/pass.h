@@ -227,7 +227,9 @@ sm_pass_fn sm_pass_by_name(const char *name);
  * notes[n] may be NULL.  f leaves the graph's list. */
 sm_status sm_pipeline_package(sm_func *f, const sm_profile *p, const char *const *name, int n, sm_func **out,
                               sm_lowered *notes, sm_err *err);
-/* The second half of that, for a function that is encoded. */
+/* The steps of that, for jobs that do something between them: encode, cut in parts (sm_pass_split), lower each. */
+sm_status sm_pipeline_encode(sm_func *f, const sm_profile *p, sm_func **out, sm_err *err);
+sm_status sm_pipeline_split(sm_func *f, const sm_cut *cut, int n, sm_func **out, sm_err *err);
 sm_status sm_pipeline_lower(sm_func *f, const sm_profile *p, const char *const *name, int n, sm_func **out,
                             sm_lowered *notes, sm_err *err);
 /* As-written function -> row form for running (canonicalise, raise, fuse_rows). */

@@ -6,6 +6,18 @@
 
 #include <string.h>
 
+sm_status sm_pipeline_encode(sm_func *f, const sm_profile *p, sm_func **out, sm_err *err) {
+    SM_TRY(sm_pass_encode(f, p, out, err));
+    return sm_pass_check("encode", *out, err);
+}
+
+sm_status sm_pipeline_split(sm_func *f, const sm_cut *cut, int n, sm_func **out, sm_err *err) {
+    SM_TRY(sm_pass_split(f, cut, n, out, err));
+    for (int i = 0; i <= n; i++)
+        SM_TRY(sm_pass_check("split", out[i], err));
+    return SM_OK;
+}
+
 sm_status sm_pipeline_lower(sm_func *f, const sm_profile *p, const char *const *name, int n, sm_func **out,
                             sm_lowered *notes, sm_err *err) {
     for (int i = 0; i < n; i++) {
@@ -22,8 +34,7 @@ sm_status sm_pipeline_lower(sm_func *f, const sm_profile *p, const char *const *
 
 sm_status sm_pipeline_package(sm_func *f, const sm_profile *p, const char *const *name, int n, sm_func **out,
                               sm_lowered *notes, sm_err *err) {
-    SM_TRY(sm_pass_encode(f, &p[0], &f, err));
-    SM_TRY(sm_pass_check("encode", f, err));
+    SM_TRY(sm_pipeline_encode(f, &p[0], &f, err));
     return sm_pipeline_lower(f, p, name, n, out, notes, err);
 }
 
