@@ -69,8 +69,8 @@ sm_status ins_count_op(ins_ops *ops, const sm_block *b, sm_err *err) {
 }
 
 const char *ins_opset_name(int since) {
-    static const char *const names[] = {"iOS15", "iOS16", "iOS17", "iOS18", "iOS26"};
-    return since == 0 ? "smelt" : since >= 6 && since <= 10 ? names[since - 6] : "?";
+    const sm_target *t = sm_target_of(since);
+    return since == 0 ? "smelt" : t != NULL ? t->ios : "?";
 }
 
 /* ------------------------------------------------------------------ the row form */

@@ -16,6 +16,7 @@
 
 #include "job/inspect.h"
 #include "job/load.h"
+#include "pass/pass.h"
 
 enum { INS_ENC_TEXT = 160 };
 

@@ -244,8 +244,7 @@ static void put_package(json_t *j, const sm_report *r) {
     const sm_package *p = r->l->pkg;
     json_t *funcs = json_array(), *items = json_array(), *meta = json_object();
     sm_json_put_int(j, "specification", p->spec_version);
-    sm_json_put_text(j, "minimum_os",
-                     p->spec_version >= 6 && p->spec_version <= 10 ? ins_opset_name(p->spec_version) : "");
+    sm_json_put_text(j, "minimum_os", sm_target_of(p->spec_version) != NULL ? ins_opset_name(p->spec_version) : "");
     sm_json_put_text(j, "description", p->short_description);
     sm_json_put_text(j, "author", p->author);
     sm_json_put_text(j, "license", p->license);

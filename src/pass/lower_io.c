@@ -270,8 +270,8 @@ static sm_value *window_input(sm_lower *l, int64_t window) {
     char name[32] = "windowMask";
     int before = 0;
     if (l->n_window == SM_MAX_TABLES) {
-        l->b->st = SM_FAIL(&l->b->err, SM_UNSUPPORTED, "more than %d masks of different windows in one model",
-                           SM_MAX_TABLES);
+        l->b->st =
+            SM_FAIL(&l->b->err, SM_UNSUPPORTED, "more than %d masks of different windows in one model", SM_MAX_TABLES);
         return NULL;
     }
     for (int i = 0; i < l->n_window; i++)
