@@ -4,6 +4,8 @@
  */
 #include "api/api_int.h"
 
+#include <stdio.h>
+
 #include "base/log.h"
 #include "engine/sampler.h"
 #include "job/choices.h"
@@ -13,8 +15,18 @@
 #include "job/inspect.h"
 #include "job/predict.h"
 
+static sm_status take_quant(const char *name, sm_quant *out, sm_err *e) {
+    char list[256] = "";
+    size_t n = 0;
+    if (sm_quant_of_name(name, out))
+        return SM_OK;
+    for (int q = 0; q <= SM_QUANT_LUT8; q++)
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", n > 0 ? ", " : "", sm_quant_name((sm_quant)q));
+    SM_FAIL(e, SM_UNSUPPORTED, "--quant %s is not supported here yet", name);
+    return sm_err_hint(e, "supported: %s", list);
+}
+
 static sm_status convert_opts(const smelt_convert_options *o, sm_convert_opts *c, sm_err *e) {
-    const char *quant = o->quant ? o->quant : "auto";
     memset(c, 0, sizeof *c);
     if (o->seq && o->functions)
         return SM_FAIL(e, SM_USAGE, "--seq and --functions: each says how many tokens a call has; wanted one of them");
@@ -30,11 +42,7 @@ static sm_status convert_opts(const smelt_convert_options *o, sm_convert_opts *c
         .seq = o->seq,
         .functions = o->functions,
     };
-    if (!sm_quant_of_name(quant, &c->quant))
-        return SM_FAIL(e, SM_UNSUPPORTED,
-                       "quantization '%s' is not supported here yet: wanted auto, keep, none, int4, int8, uint4, uint8 "
-                       "or lut1, 2, 3, 4, 6, 8",
-                       quant);
+    SM_TRY(take_quant(o->quant ? o->quant : "auto", &c->quant, e));
     c->quant_block = o->quant_block;
     c->group = o->quant_group > 0 ? o->quant_group : o->quant_group < 0 ? 0 : SM_GROUP_USUAL;
     c->threads = o->threads;

@@ -150,13 +150,6 @@ static sm_status refuse(sm_err *err, const char *option, const char *value, cons
     return SM_UNSUPPORTED;
 }
 
-static bool one_of(const char *v, const char *const *list) {
-    for (; *list; list++)
-        if (strcasecmp(v, *list) == 0)
-            return true;
-    return false;
-}
-
 /* A number of weights, or "channel" (also 0): whole rows. */
 static sm_status parse_block(const char *text, int *out, sm_err *err) {
     int n = 0, end = 0;
@@ -171,13 +164,8 @@ static sm_status parse_block(const char *text, int *out, sm_err *err) {
 }
 
 static sm_status fill_options(const convert_args *a, smelt_convert_options *o, sm_err *err) {
-    static const char *const quants[] = {"auto", "keep", "none", "int4", "int8", "uint4", "uint8",
-                                         "lut1", "lut2", "lut3", "lut4", "lut6", "lut8",  NULL};
     if (a->to && strcmp(a->to, "mlpackage") != 0)
         return refuse(err, "to", a->to, "mlpackage");
-    if (a->quant && !one_of(a->quant, quants))
-        return refuse(err, "quant", a->quant,
-                      "auto, keep, none, int4, int8, uint4, uint8, lut1, lut2, lut3, lut4, lut6, lut8");
     bool palettes = a->quant && strncasecmp(a->quant, "lut", 3) == 0;
     if (a->group >= 0 && !palettes)
         return SM_FAIL(err, SM_USAGE, "--group is for palettes, --quant lut1 to lut8; scales have --block");
