@@ -16,6 +16,7 @@
 #include "job/convert_split.h"
 #include "job/load.h"
 #include "job/part_list.h"
+#include "job/pkg_hints.h"
 #include "job/source_hash.h"
 
 enum { CTX_USUAL = 2048, META_MAX = 24 };
@@ -86,42 +87,6 @@ static const char *generation_config(job *j) {
         out = NULL;
     sm_str_free(&s);
     return out;
-}
-
-/* What the caller of a package puts into inputs that depend on positions: docs/formats.md. */
-static sm_status put_turns(job *j, const sm_lowered *n, sm_err *err) {
-    sm_str s = SM_STR_INIT;
-    sm_status st = SM_OK;
-    for (int i = 0; i < n->n_turns; i++) {
-        const sm_lowered_turn *t = &n->turn[i];
-        const float *f = (const float *)(const void *)t->inv_freq->cst->src.part[SM_PART_DATA].p;
-        sm_str_addf(&s, "%s{\"cos\":\"%s\",\"sin\":\"%s\",\"scale\":%.9g,\"inv_freq\":[", i > 0 ? "," : "[", t->cos,
-                    t->sin, t->scale);
-        for (int64_t k = 0; k < t->inv_freq->type.dims[0]; k++)
-            sm_str_addf(&s, "%s%.9g", k > 0 ? "," : "", (double)f[k]);
-        sm_str_adds(&s, "]}");
-    }
-    if (n->n_turns > 0) {
-        sm_str_adds(&s, "]");
-        st = put_meta(j, SM_PKG_META_TURNS, sm_str_ok(&s) ? sm_arena_strndup(j->l->graph->arena, s.p, s.n) : NULL, err);
-    }
-    sm_str_free(&s);
-    return st;
-}
-
-static sm_status put_masks(job *j, const sm_lowered *n, sm_err *err) {
-    sm_str s = SM_STR_INIT;
-    bool told = n->n_turns > 0;
-    for (int i = 0; i < n->n_masks; i++)
-        told |= n->mask[i].window > 0;
-    for (int i = 0; i < n->n_masks; i++)
-        sm_str_addf(&s, "%s\"%s\":%" PRId64, i > 0 ? "," : "{", n->mask[i].name, n->mask[i].window);
-    sm_str_adds(&s, "}");
-    sm_status st = SM_OK;
-    if (told && n->n_masks > 0)
-        st = put_meta(j, SM_PKG_META_MASKS, sm_str_ok(&s) ? sm_arena_strndup(j->l->graph->arena, s.p, s.n) : NULL, err);
-    sm_str_free(&s);
-    return st;
 }
 
 static sm_status fill_meta(job *j, sm_err *err) {
@@ -323,8 +288,10 @@ static sm_status make_part(job *j, sm_func *f, int i, const char *path, sm_err *
         snprintf(place, sizeof place, "%d/%d", i + 1, j->parts.n);
         SM_TRY(put_meta(j, SM_PKG_META_PART, sm_arena_strdup(j->l->graph->arena, place), err));
     }
-    SM_TRY(put_turns(j, &j->notes[0], err));
-    SM_TRY(put_masks(j, &j->notes[0], err));
+    const char *turns, *masks;
+    SM_TRY(sm_pkg_hints_text(&j->notes[0], j->l->graph->arena, &turns, &masks, err));
+    SM_TRY(put_meta(j, SM_PKG_META_TURNS, turns, err));
+    SM_TRY(put_meta(j, SM_PKG_META_MASKS, masks, err));
     return path != NULL ? write_package(j, path, i == 0, err) : dry_run(j, err);
 }
 

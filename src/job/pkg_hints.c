@@ -7,12 +7,70 @@
  */
 #include "job/pkg_hints.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "job/load.h"
 
+/* ------------------------------------------------------------------ writing */
+static bool put_turn(sm_str *s, const sm_lowered_turn *t) {
+    int64_t half = t->inv_freq->type.dims[0];
+    float *f = sm_alloc_n((size_t)half, sizeof *f);
+    if (f == NULL)
+        return false;
+    sm_decode_rows(&t->inv_freq->cst->src, 0, 1, f);
+    sm_str_addf(s, "%s{\"cos\":\"%s\",\"sin\":\"%s\",\"scale\":%.9g,\"inv_freq\":[", s->n > 1 ? "," : "", t->cos,
+                t->sin, t->scale);
+    for (int64_t k = 0; k < half; k++)
+        sm_str_addf(s, "%s%.9g", k > 0 ? "," : "", (double)f[k]);
+    sm_str_adds(s, "]}");
+    sm_free(f);
+    return true;
+}
+
+/* Hands the text over to the arena; NULL when out of memory. */
+static const char *keep(sm_str *s, sm_arena *a) {
+    const char *text = sm_str_ok(s) ? sm_arena_strndup(a, s->p, s->n) : NULL;
+    sm_str_free(s);
+    return text;
+}
+
+static const char *turns_text(const sm_lowered *n, sm_arena *a) {
+    sm_str s = SM_STR_INIT;
+    bool ok = true;
+    if (n->n_turns == 0)
+        return "";
+    sm_str_addc(&s, '[');
+    for (int i = 0; i < n->n_turns && ok; i++)
+        ok = put_turn(&s, &n->turn[i]);
+    sm_str_addc(&s, ']');
+    const char *text = keep(&s, a);
+    return ok ? text : NULL;
+}
+
+/* A mask alone that hides no window says nothing new. */
+static const char *masks_text(const sm_lowered *n, sm_arena *a) {
+    sm_str s = SM_STR_INIT;
+    bool told = n->n_turns > 0;
+    for (int i = 0; i < n->n_masks; i++)
+        told |= n->mask[i].window > 0;
+    if (!told || n->n_masks == 0)
+        return "";
+    for (int i = 0; i < n->n_masks; i++)
+        sm_str_addf(&s, "%s\"%s\":%" PRId64, i > 0 ? "," : "{", n->mask[i].name, n->mask[i].window);
+    sm_str_addc(&s, '}');
+    return keep(&s, a);
+}
+
+sm_status sm_pkg_hints_text(const sm_lowered *n, sm_arena *a, const char **turns, const char **masks, sm_err *err) {
+    *turns = turns_text(n, a);
+    *masks = masks_text(n, a);
+    return *turns != NULL && *masks != NULL ? SM_OK : SM_NOMEM(err);
+}
+
+/* ------------------------------------------------------------------ reading */
 static sm_status bad(const char *key, sm_err *err) {
     return SM_FAIL(err, SM_BADINPUT, "metadata '%s' is not what convert writes", key);
 }
