@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #if defined(__APPLE__)
 #include <xlocale.h>
 #endif
@@ -51,4 +52,16 @@ float sm_strtof(const char *text, char **end) {
     float v = strtof(text, end);
     uselocale(before);
     return v;
+}
+
+int64_t sm_number_behind(const char *name, size_t *stem) {
+    size_t n = strlen(name), at = n;
+    int64_t v = 0;
+    while (at > 0 && name[at - 1] >= '0' && name[at - 1] <= '9' && n - at < 9)
+        at--;
+    for (size_t i = at; i < n; i++)
+        v = 10 * v + (name[i] - '0');
+    if (stem != NULL)
+        *stem = at;
+    return at < n ? v : -1;
 }

@@ -14,10 +14,14 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
 int sm_vsnprintf(char *out, size_t cap, const char *fmt, va_list ap) __attribute__((format(printf, 3, 0)));
 int sm_snprintf(char *out, size_t cap, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 double sm_strtod(const char *text, char **end);
 float sm_strtof(const char *text, char **end);
+/* The whole number that a name ends in, of at most 9 digits ("logits12": 12); -1: none.  *stem, when not NULL: length of
+ * what stands before it. */
+int64_t sm_number_behind(const char *name, size_t *stem);
 
 #endif

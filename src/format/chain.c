@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/number.h"
+
 /* Features by name: the chain's inputs and what parts gave out so far. */
 typedef struct chain {
     const sm_chain *o;
@@ -217,17 +219,6 @@ static sm_status add_output(chain *c, const char *name) {
     return sm_build_end(&c->b, c->err);
 }
 
-/* The number at a name's end; -1: none. */
-static int64_t number_of(const char *name) {
-    size_t n = strlen(name), at = n;
-    int64_t v = 0;
-    while (at > 0 && name[at - 1] >= '0' && name[at - 1] <= '9' && n - at < 9)
-        at--;
-    for (size_t i = at; i < n; i++)
-        v = 10 * v + (name[i] - '0');
-    return at < n ? v : -1;
-}
-
 /* The last part's outputs when they are slices of one: floats of equal shape; in the order of the numbers that their names
  * end in. */
 static sm_status join_slices(chain *c, bool *joined) {
@@ -236,14 +227,14 @@ static sm_status join_slices(chain *c, bool *joined) {
     sm_value *v[MOST];
     *joined = c->o->loose && b->n_out > 1 && b->n_out <= MOST;
     for (int i = 0; *joined && i < b->n_out; i++)
-        *joined = is_float(&b->out[i]->type) && b->out[i]->type.rank > 0 && number_of(b->out[i]->name) >= 0 &&
-                  b->out[i]->type.dtype == b->out[0]->type.dtype &&
+        *joined = is_float(&b->out[i]->type) && b->out[i]->type.rank > 0 &&
+                  sm_number_behind(b->out[i]->name, NULL) >= 0 && b->out[i]->type.dtype == b->out[0]->type.dtype &&
                   shapes_agree(c->f->graph, &b->out[i]->type, &b->out[0]->type);
     if (!*joined)
         return SM_OK;
     for (int i = 0; i < b->n_out; i++) {
         int at = i;
-        for (; at > 0 && number_of(v[at - 1]->name) > number_of(b->out[i]->name); at--)
+        for (; at > 0 && sm_number_behind(v[at - 1]->name, NULL) > sm_number_behind(b->out[i]->name, NULL); at--)
             v[at] = v[at - 1];
         v[at] = b->out[i];
     }

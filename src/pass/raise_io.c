@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/number.h"
+
 /* ------------------------------------------------------------------ what an input is used for */
 enum {
     USE_SUM = 1,     /* add, select, minimum ..., the mask of attention */
@@ -362,25 +364,14 @@ bool sm_raise_head_op(sm_raise *z, const sm_node *n) {
 }
 
 /* ------------------------------------------------------------------ */
-static int64_t number_behind(const char *name, size_t *stem) {
-    size_t n = strlen(name), at = n;
-    int64_t v = 0;
-    while (at > 0 && name[at - 1] >= '0' && name[at - 1] <= '9' && n - at < 9)
-        at--;
-    for (size_t i = at; i < n; i++)
-        v = v * 10 + (name[i] - '0');
-    *stem = at;
-    return at < n ? v : -1;
-}
-
 /* Several outputs of logits are pieces of the vocabulary, in the order of the numbers behind their names: nothing else
  * tells them from other results. */
 static bool sort_pieces(sm_raise_piece *p, const char *const *name, int n) {
     size_t stem, first;
     int64_t order[SM_RAISE_HEADS];
-    number_behind(name[0], &first);
+    sm_number_behind(name[0], &first);
     for (int i = 0; i < n; i++) {
-        order[i] = number_behind(name[i], &stem);
+        order[i] = sm_number_behind(name[i], &stem);
         if (order[i] < 0 || stem != first || strncmp(name[i], name[0], stem) != 0)
             return false;
     }
