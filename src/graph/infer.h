@@ -57,6 +57,9 @@ sm_status sm_inf_broadcast(sm_inf *c, int ra, const sm_dim *a, int rb, const sm_
 sm_status sm_inf_same_dim(sm_inf *c, const char *what, sm_dim a, sm_dim b, sm_dim *out);
 /* An operand of x's dtype, or absent.  loose: weights may be stored in another float type; a backend computes in x's. */
 sm_status sm_inf_operand(sm_inf *c, const char *slot, sm_dtype x, bool loose);
+/* Slots of blocks (scales, offsets, tables) over `of`: as many axes, and `extra` more; each axis divides the one of `of`,
+ * which messages call `whose`.  An absent slot is right. */
+sm_status sm_inf_blocks(sm_inf *c, const char *slot, const sm_value *of, int extra, const char *whose);
 /* Number of a string parameter among words[], which ends with NULL, whatever its case; fails naming them. */
 sm_status sm_inf_word(sm_inf *c, const char *slot, const char *const *words, int *out);
 

@@ -198,25 +198,24 @@ sm_status sm_infer_argreduce(sm_inf *c) {
 
 /* ---- constants that decode at load time ---- */
 
-/* Each axis of `part` divides the same axis of `data`. */
-static sm_status check_blocks(sm_inf *c, const char *slot, const sm_value *data) {
+sm_status sm_inf_blocks(sm_inf *c, const char *slot, const sm_value *of, int extra, const char *whose) {
     const sm_value *p = sm_arg(c->n, slot);
     if (p == NULL)
         return SM_OK;
-    if (p->type.rank != data->type.rank)
-        return sm_inf_bad(c, slot, p, "wanted %d axes, like data", data->type.rank);
-    for (int a = 0; a < p->type.rank; a++) {
-        sm_dim d = data->type.dims[a], b = p->type.dims[a];
+    if (p->type.rank != of->type.rank + extra)
+        return sm_inf_bad(c, slot, p, "wanted %d axes, %s has %d", of->type.rank + extra, whose, of->type.rank);
+    for (int a = 0; a < of->type.rank; a++) {
+        sm_dim d = of->type.dims[a], b = p->type.dims[a];
         if (sm_dim_known(d) && sm_dim_known(b) && (b < 1 || d % b != 0))
-            return sm_inf_bad(c, slot, p, "axis %d does not divide data's %" PRId64, a, (int64_t)d);
+            return sm_inf_bad(c, slot, p, "axis %d does not divide %s's %" PRId64, a, whose, (int64_t)d);
     }
     return SM_OK;
 }
 
 sm_status sm_infer_cx_blockwise(sm_inf *c) {
     const sm_value *data = sm_arg(c->n, "data"), *scale = sm_arg(c->n, "scale");
-    SM_TRY(check_blocks(c, "scale", data));
-    SM_TRY(check_blocks(c, "offset", data));
+    SM_TRY(sm_inf_blocks(c, "scale", data, 0, "data"));
+    SM_TRY(sm_inf_blocks(c, "offset", data, 0, "data"));
     if (!sm_is_float(scale->type.dtype))
         return sm_inf_bad(c, "scale", scale, "wanted floats");
     return sm_inf_out(c, 0, scale->type.dtype, data->type.rank, data->type.dims);

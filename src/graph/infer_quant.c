@@ -52,20 +52,6 @@ static sm_status want_mask(sm_inf *c, const char *mask, const char *data) {
     return d->type.rank == 1 ? SM_OK : sm_inf_bad(c, data, d, "wanted a vector");
 }
 
-static sm_status want_blocks(sm_inf *c, const char *slot, const sm_value *mask, int extra) {
-    const sm_value *p = sm_arg(c->n, slot);
-    if (p == NULL)
-        return SM_OK;
-    if (p->type.rank != mask->type.rank + extra)
-        return sm_inf_bad(c, slot, p, "wanted %d axes", mask->type.rank + extra);
-    for (int a = 0; a < mask->type.rank; a++) {
-        sm_dim d = mask->type.dims[a], b = p->type.dims[a];
-        if (sm_dim_known(d) && sm_dim_known(b) && (b < 1 || d % b != 0))
-            return sm_inf_bad(c, slot, p, "axis %d does not divide the mask's %" PRId64, a, (int64_t)d);
-    }
-    return SM_OK;
-}
-
 sm_status sm_infer_cx_lut_sparse(sm_inf *c) {
     const sm_value *mask = sm_arg(c->n, "indices_mask"), *data = sm_arg(c->n, "indices_nonzero_data");
     const sm_value *lut = sm_arg(c->n, "lut");
@@ -74,7 +60,7 @@ sm_status sm_infer_cx_lut_sparse(sm_inf *c) {
     SM_TRY(want_mask(c, "indices_mask", "indices_nonzero_data"));
     if (!sm_is_int(data->type.dtype))
         return sm_inf_bad(c, "indices_nonzero_data", data, "wanted integers");
-    SM_TRY(want_blocks(c, "lut", mask, 2));
+    SM_TRY(sm_inf_blocks(c, "lut", mask, 2, "the mask"));
     sm_dim vec = lut->type.dims[rank + 1], n = sm_dim_mul(c->g, data->type.dims[0], vec);
     memcpy(dims, mask->type.dims, sizeof dims);
     if (vec != 1) {
@@ -91,8 +77,8 @@ sm_status sm_infer_cx_blockwise_sparse(sm_inf *c) {
     const sm_value *mask = sm_arg(c->n, "data_mask"), *data = sm_arg(c->n, "nonzero_data");
     const sm_value *scale = sm_arg(c->n, "scale");
     SM_TRY(want_mask(c, "data_mask", "nonzero_data"));
-    SM_TRY(want_blocks(c, "scale", mask, 0));
-    SM_TRY(want_blocks(c, "offset", mask, 0));
+    SM_TRY(sm_inf_blocks(c, "scale", mask, 0, "the mask"));
+    SM_TRY(sm_inf_blocks(c, "offset", mask, 0, "the mask"));
     if (!sm_is_float(scale->type.dtype))
         return sm_inf_bad(c, "scale", scale, "wanted floats");
     SM_TRY(sm_inf_like(c, 0, mask));

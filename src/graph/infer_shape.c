@@ -410,13 +410,19 @@ static sm_status filled(sm_inf *c, int rank, const sm_dim *dims) {
     return SM_OK;
 }
 
+/* The slot `shape` of ops that make values of it. */
+static sm_status wanted_shape(sm_inf *c, sm_dim dims[SM_MAX_RANK], int *rank) {
+    SM_TRY(sm_inf_dims(c, "shape", dims, SM_MAX_RANK, rank));
+    for (int i = 0; i < *rank; i++)
+        if (sm_dim_known(dims[i]) && dims[i] < 0)
+            return sm_inf_bad(c, "shape", sm_arg(c->n, "shape"), "element %d is negative", i);
+    return SM_OK;
+}
+
 sm_status sm_infer_fill(sm_inf *c) {
     sm_dim dims[SM_MAX_RANK];
     int r;
-    SM_TRY(sm_inf_dims(c, "shape", dims, SM_MAX_RANK, &r));
-    for (int i = 0; i < r; i++)
-        if (sm_dim_known(dims[i]) && dims[i] < 0)
-            return sm_inf_bad(c, "shape", sm_arg(c->n, "shape"), "element %d is negative", i);
+    SM_TRY(wanted_shape(c, dims, &r));
     return filled(c, r, dims);
 }
 
@@ -432,10 +438,7 @@ sm_status sm_infer_random(sm_inf *c) {
     sm_dtype t = SM_NONE;
     sm_dim dims[SM_MAX_RANK];
     int r;
-    SM_TRY(sm_inf_dims(c, "shape", dims, SM_MAX_RANK, &r));
-    for (int i = 0; i < r; i++)
-        if (sm_dim_known(dims[i]) && dims[i] < 0)
-            return sm_inf_bad(c, "shape", sm_arg(c->n, "shape"), "element %d is negative", i);
+    SM_TRY(wanted_shape(c, dims, &r));
     for (size_t i = 0; i < SM_ARRAY_LEN(names); i++) {
         const sm_value *v = sm_op_slot(op, names[i]) < 0 ? NULL : sm_arg(c->n, names[i]);
         if (v == NULL)

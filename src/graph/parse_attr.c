@@ -34,15 +34,21 @@ sm_status sm_parse_skip_value(sm_parser *p) {
     }
 }
 
+/* The type and bracket before a literal that has one: then *wrapped, and a bracket stands behind it. */
+static sm_status open_literal(sm_parser *p, bool *wrapped) {
+    sm_written w;
+    *wrapped = sm_parse_starts_type(&p->l);
+    if (!*wrapped)
+        return SM_OK;
+    SM_TRY(sm_parse_type(p, &w, 0));
+    return sm_lex_need(&p->l, '(');
+}
+
 /* The string of "string("x")", "tensor<string, []>("x")" or "x". */
 sm_status sm_parse_attr_string(sm_parser *p, sm_sv *out) {
     sm_lex *l = &p->l;
-    sm_written w;
-    bool wrapped = sm_parse_starts_type(l);
-    if (wrapped) {
-        SM_TRY(sm_parse_type(p, &w, 0));
-        SM_TRY(sm_lex_need(l, '('));
-    }
+    bool wrapped;
+    SM_TRY(open_literal(p, &wrapped));
     if (l->tok.kind != SM_TOK_STR)
         return sm_lex_wanted(l, "a string");
     *out = l->tok.text;
@@ -52,12 +58,8 @@ sm_status sm_parse_attr_string(sm_parser *p, sm_sv *out) {
 
 sm_status sm_parse_attr_int(sm_parser *p, int32_t *out) {
     sm_lex *l = &p->l;
-    sm_written w;
-    bool wrapped = sm_parse_starts_type(l);
-    if (wrapped) {
-        SM_TRY(sm_parse_type(p, &w, 0));
-        SM_TRY(sm_lex_need(l, '('));
-    }
+    bool wrapped;
+    SM_TRY(open_literal(p, &wrapped));
     SM_TRY(sm_text_elem(l, SM_INT32, out, 0));
     return wrapped ? sm_lex_need(l, ')') : SM_OK;
 }
