@@ -144,18 +144,12 @@ static int64_t *product_offsets(const ref_mm *p, int64_t *n) {
 
 sm_status wr_matmul(ref_call *c) {
     const ref_val *x = ref_in(c, "x"), *y = ref_in(c, "y");
-    int64_t dims[SM_MAX_RANK + 2], n;
+    int64_t n;
     ref_mm p;
     if (!ref_is_float(x) || !ref_is_float(y))
         return ref_matmul(c);
     SM_TRY(ref_matmul_plan(c, x, y, &p));
-    int rank = p.rank;
-    memcpy(dims, p.dims, sizeof p.dims);
-    if (x->rank > 1)
-        dims[rank++] = p.m;
-    if (y->rank > 1)
-        dims[rank++] = p.n;
-    SM_TRY(ref_result_raw(c, 0, x->dtype, rank, dims));
+    SM_TRY(ref_result_raw(c, 0, x->dtype, p.out_rank, p.out));
     if (ref_out(c, 0)->n == 0)
         return SM_OK;
     float *dense = NULL;

@@ -219,6 +219,8 @@ typedef struct ref_mm {
     int rank;               /* leading axes of the result */
     int64_t dims[SM_MAX_RANK];
     int64_t xs[SM_MAX_RANK], ys[SM_MAX_RANK]; /* strides of the leading axes */
+    int out_rank;                             /* shape of the result: vectors have no m, no n */
+    int64_t out[SM_MAX_RANK + 2];
 } ref_mm;
 sm_status ref_matmul_plan(ref_call *c, const ref_val *x, const ref_val *y, ref_mm *p);
 

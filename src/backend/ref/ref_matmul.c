@@ -214,6 +214,12 @@ sm_status ref_matmul_plan(ref_call *c, const ref_val *x, const ref_val *y, ref_m
     SM_TRY(ref_broadcast(&p->rank, p->dims, &lead, c->err));
     leading_strides(p, x, lx, p->xs);
     leading_strides(p, y, ly, p->ys);
+    p->out_rank = p->rank;
+    memcpy(p->out, p->dims, sizeof p->dims);
+    if (x->rank > 1)
+        p->out[p->out_rank++] = p->m;
+    if (y->rank > 1)
+        p->out[p->out_rank++] = p->n;
     return SM_OK;
 }
 
@@ -243,14 +249,7 @@ sm_status ref_matmul(ref_call *c) {
     const ref_val *x = ref_in(c, "x"), *y = ref_in(c, "y");
     ref_mm p;
     SM_TRY(ref_matmul_plan(c, x, y, &p));
-    int64_t dims[SM_MAX_RANK + 2];
-    int rank = p.rank;
-    memcpy(dims, p.dims, sizeof p.dims);
-    if (x->rank > 1)
-        dims[rank++] = p.m;
-    if (y->rank > 1)
-        dims[rank++] = p.n;
-    SM_TRY(ref_result(c, 0, x->dtype, rank, dims));
+    SM_TRY(ref_result(c, 0, x->dtype, p.out_rank, p.out));
     ref_val *r = ref_out(c, 0);
     if (r->n == 0)
         return SM_OK;
