@@ -42,6 +42,13 @@ static const char *said(const sm_const *c, char out[128]) {
     return out;
 }
 
+/* The largest divisor of n up to `most`. */
+static int64_t divisor(int64_t n, int64_t most) {
+    while (n % most != 0)
+        most--;
+    return most;
+}
+
 /* Weights of a row that share a scale: as asked for, else 32 where the package holds blocks, else the row. */
 static int64_t block_of(const sm_profile *p, int64_t cols) {
     if (p->quant_block != 0)
@@ -66,12 +73,9 @@ static sm_status want_affine(const sm_const *c, const sm_profile *p, sm_dtype co
         return sm_err_hint(err, "use --quant lut4 or lut6, or --block channel");
     }
     if (cols % block != 0) {
-        int64_t fits = block;
-        while (cols % fits != 0)
-            fits--;
         SM_FAIL(err, SM_UNSUPPORTED, "%s: rows of %" PRId64 " weights do not divide into blocks of %" PRId64,
                 said(c, name), cols, block);
-        return sm_err_hint(err, "blocks of %" PRId64 " fit this tensor", fits);
+        return sm_err_hint(err, "blocks of %" PRId64 " fit this tensor", divisor(cols, block));
     }
     *out = sm_enc_affine(code, p->act, sm_dtype_kind(code) == 'u' ? code : SM_NONE, c->src.rank, block);
     return SM_OK;
@@ -99,12 +103,9 @@ static sm_status want_palette(const sm_const *c, const sm_profile *p, sm_dtype c
     if (group != rows || code == SM_UINT3)
         SM_TRY(sm_target_want(p->opset, SM_FEATURE_GROUP_PALETTES, said(c, name), err));
     if (rows % group != 0) {
-        int64_t fits = group;
-        while (rows % fits != 0)
-            fits--;
         SM_FAIL(err, SM_UNSUPPORTED, "%s: %" PRId64 " output channels do not divide into groups of %" PRId64,
                 said(c, name), rows, group);
-        return sm_err_hint(err, "groups of %" PRId64 " fit this tensor, and --group 0 fits all", fits);
+        return sm_err_hint(err, "groups of %" PRId64 " fit this tensor, and --group 0 fits all", divisor(rows, group));
     }
     *out = (sm_encoding){.id = SM_ENC_LUT, .code = code, .aux = p->act, .vec = 1};
     for (int a = 0; a < c->src.rank; a++)
