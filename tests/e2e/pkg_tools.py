@@ -127,6 +127,17 @@ def make_model(out, *args):
     return out
 
 
+def made_matrices(rng, shape):
+    """Weights of the kinds that quantizers meet, under their names."""
+    gauss = rng.normal(size=shape) * 0.02
+    yield "gaussian", gauss
+    yield "heavy-tailed", rng.standard_t(3, size=shape) * 0.02
+    yield "uniform", rng.uniform(-1, 1, size=shape)
+    yield "one-sided", np.abs(gauss) + 0.01
+    yield "outliers", np.where(rng.random(shape) < 1e-3, gauss * 50, gauss)
+    yield "sparse", np.where(rng.random(shape) < 0.9, 0.0, gauss)
+
+
 # ------------------------------------------------------------------ trees
 def tree(folder):
     """Every file below with the hash of its content."""

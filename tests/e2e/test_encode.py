@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from pkg_tools import REAL, SMELT, scratch, source, source_tensors
+from pkg_tools import REAL, SMELT, made_matrices, scratch, source, source_tensors
 
 TOOL = os.path.join(os.path.dirname(SMELT), "tests", "tools", "encode_tensor")
 FORMS = {  # coremltools' type and mode
@@ -61,13 +61,9 @@ def compare(name, x, forms=FORMS, blocks=BLOCKS):
 def matrices():
     rng = np.random.default_rng(11)
     shape = (96, 1024)
-    gauss = rng.normal(size=shape) * 0.02
-    yield "gaussian", gauss
-    yield "heavy-tailed", rng.standard_t(3, size=shape) * 0.02
-    yield "uniform", rng.uniform(-1, 1, size=shape)
-    yield "one-sided", np.abs(gauss) + 0.01
-    yield "outliers", np.where(rng.random(shape) < 1e-3, gauss * 50, gauss)
-    yield "sparse", np.where(rng.random(shape) < 0.9, 0.0, gauss)
+    usual = dict(made_matrices(rng, shape))
+    yield from usual.items()
+    gauss = usual["gaussian"]
     yield "rows of all sizes", gauss * np.exp2(rng.integers(-12, 10, size=(shape[0], 1)))
     yield "tiny", gauss * 1e-4
     yield "a few units of fp16", np.round(rng.normal(size=shape) * 3) * 2.0 ** -24

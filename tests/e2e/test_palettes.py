@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from pkg_tools import SMELT, scratch, source, source_tensors
+from pkg_tools import SMELT, made_matrices, scratch, source, source_tensors
 
 TOOL = os.path.join(os.path.dirname(SMELT), "tests", "tools", "encode_tensor")
 
@@ -59,13 +59,8 @@ WHOLE = [(bits, 0) for bits in (1, 2, 3, 4, 6, 8)]
 def matrices():
     rng = np.random.default_rng(5)
     shape = (256, 1024)
-    gauss = rng.normal(size=shape) * 0.02
-    yield "gaussian", gauss
-    yield "heavy-tailed", rng.standard_t(3, size=shape) * 0.02
-    yield "uniform", rng.uniform(-1, 1, size=shape)
-    yield "one-sided", np.abs(gauss) + 0.01
-    yield "outliers", np.where(rng.random(shape) < 1e-3, gauss * 50, gauss)
-    yield "sparse", np.where(rng.random(shape) < 0.9, 0.0, gauss)
+    usual = dict(made_matrices(rng, shape))
+    yield from usual.items()
     yield "lattice", np.round(rng.normal(size=shape) * 9) / 64
     yield "a few units of fp16", np.round(rng.normal(size=shape) * 30) * 2.0 ** -24
     yield "constant", np.full(shape, 0.3)

@@ -105,23 +105,36 @@ static void identity_ane(void **state) {
     }
 }
 
+/* An empty function of a new graph. */
+static sm_graph *begin(sm_builder *b) {
+    sm_err err = {0};
+    sm_graph *g = NULL;
+    sm_func *f;
+    assert_int_equal(sm_graph_new(&g, &err), SM_OK);
+    assert_int_equal(sm_func_new(g, "main", 9, &f, &err), SM_OK);
+    sm_build_start(b, f);
+    return g;
+}
+
+/* What was built is no decoder: why, into info. */
+static void refuse(sm_builder *b, sm_raised *info) {
+    sm_err err = {0};
+    sm_func *back = NULL;
+    assert_int_equal(sm_build_end(b, &err), SM_OK);
+    assert_int_equal(sm_pipeline_raise(b->f, NULL, &back, info, &err), SM_OK);
+    assert_false(info->ok);
+    assert_null(back);
+}
+
 /* What is not a decoder says why. */
 static void not_raised(void **state) {
     (void)state;
-    sm_err err = {0};
-    sm_graph *g = NULL;
-    sm_func *f, *back = NULL;
     sm_builder b;
     sm_raised info;
-    assert_int_equal(sm_graph_new(&g, &err), SM_OK);
-    assert_int_equal(sm_func_new(g, "main", 9, &f, &err), SM_OK);
-    sm_build_start(&b, f);
+    sm_graph *g = begin(&b);
     sm_value *x = sm_build_input(&b, "x", (sm_type){.kind = SM_V_TENSOR, .dtype = SM_FP16, .rank = 2, .dims = {3, 4}});
     sm_build_output(&b, sm_build(&b, SM_OP_RELU, "y", "x", x, NULL), NULL);
-    assert_int_equal(sm_build_end(&b, &err), SM_OK);
-    assert_int_equal(sm_pipeline_raise(f, NULL, &back, &info, &err), SM_OK);
-    assert_false(info.ok);
-    assert_null(back);
+    refuse(&b, &info);
     assert_true(strlen(info.why) > 0);
     sm_graph_free(&g);
 }
@@ -130,14 +143,9 @@ static void not_raised(void **state) {
 static void many_inputs(void **state) {
     (void)state;
     enum { INPUTS = 2000 };
-    sm_err err = {0};
-    sm_graph *g = NULL;
-    sm_func *f, *back = NULL;
     sm_builder b;
     sm_raised info;
-    assert_int_equal(sm_graph_new(&g, &err), SM_OK);
-    assert_int_equal(sm_func_new(g, "main", 9, &f, &err), SM_OK);
-    sm_build_start(&b, f);
+    sm_graph *g = begin(&b);
     sm_value *sum = NULL;
     for (int i = 0; i < INPUTS; i++) {
         char name[16];
@@ -147,10 +155,7 @@ static void many_inputs(void **state) {
         sum = sum == NULL ? x : sm_build(&b, SM_OP_ADD, NULL, "x", sum, "y", x, NULL);
     }
     sm_build_output(&b, sum, "y");
-    assert_int_equal(sm_build_end(&b, &err), SM_OK);
-    assert_int_equal(sm_pipeline_raise(f, NULL, &back, &info, &err), SM_OK);
-    assert_false(info.ok);
-    assert_null(back);
+    refuse(&b, &info);
     assert_non_null(strstr(info.why, "2000 inputs"));
     sm_graph_free(&g);
 }
