@@ -15,7 +15,7 @@
 
 const sm_meaning *sm_raise_of(const sm_raise *z, const sm_value *v) {
     static const sm_meaning none = {.kind = M_NONE};
-    return v == NULL || v->cst != NULL || v->id >= z->n_values ? &none : &z->m[v->id];
+    return v == NULL || v->id >= z->n_values || z->m[v->id].kind == M_NONE ? &none : &z->m[v->id];
 }
 
 void sm_raise_fail(sm_raise *z, const char *fmt, ...) {
@@ -56,6 +56,8 @@ static bool roles_fit(const sm_raise *z, const sm_type *t, const sm_meaning *m) 
         return false;
     for (int i = 0; i < t->rank; i++) {
         int role = m->ax[i];
+        if (role == AX_ANY)
+            continue;
         if (role == AX_ONE ? t->dims[i] != 1 : role == AX_TOKENS ? t->dims[i] != z->n : role >= m->n_piece)
             return false;
         if (role >= 0 && t->dims[i] != m->piece[role])
@@ -186,7 +188,7 @@ static sm_status check_slots(sm_raise *z) {
     sm_kv_slot slots[SM_RAISE_SLOTS];
     SM_TRY(sm_func_remove_dead(z->r.f, z->err));
     if (z->n_attention == 0 && !z->info->part)
-        sm_raise_fail(z, "the program has no attention with caches that is known here");
+        sm_raise_fail(z, "the program has no attention that is known here");
     else if (sm_func_kv_slots(z->r.f, slots, SM_RAISE_SLOTS) != z->n_attention)
         sm_raise_fail(z, "an attention does not lead to the logits");
     return SM_OK;
@@ -215,6 +217,8 @@ static const char *kind_name(sm_meaning_kind k) {
         [M_TURN] = "turn",
         [M_HALF_TURN] = "half_turn",
         [M_TURNED] = "turned",
+        [M_FILL] = "fill",
+        [M_FILLED] = "filled",
         [M_BACK] = "back",
         [M_WHERE] = "where",
         [M_CACHE] = "cache",
@@ -247,6 +251,8 @@ static const char *role_name(int role) {
         return "group";
     case AX_SLOTS:
         return "slots";
+    case AX_ANY:
+        return "any";
     default:
         return role >= 0 && role < SM_RAISE_PIECES ? piece[role] : "?";
     }
@@ -270,9 +276,20 @@ static void show(const sm_raise *z, const sm_node *n) {
 /* The rooms that give meanings, in this order: the first one that has one for a node is it. */
 typedef bool (*sm_raise_rule)(sm_raise *z, const sm_node *n);
 
+/* What ends the meaning of rows is why, should raising fail. */
+static void note_unknown(sm_raise *z, const sm_node *n) {
+    bool rows = false;
+    for (int i = 0; i < sm_op_row_of(n->op)->n_slots; i++)
+        rows |= sm_raise_of(z, n->in[i])->kind == M_ROWS;
+    for (int i = 0; i < n->n_list; i++)
+        rows |= sm_raise_of(z, n->list[i])->kind == M_ROWS;
+    if (rows && n->op != SM_OP_SHAPE && n->n_out > 0)
+        sm_raise_near(z, "op %s '%.80s' is the first that is not", sm_op_row_of(n->op)->name, n->out[0]->name);
+}
+
 static void walk(sm_raise *z, const sm_func *f) {
     static const sm_raise_rule rooms[] = {
-        sm_raise_norm_op, sm_raise_turn_op, sm_raise_mask_op,  sm_raise_attn_op,
+        sm_raise_norm_op, sm_raise_turn_op, sm_raise_mask_op,  sm_raise_attn_op, sm_raise_own_op,
         sm_raise_view_op, sm_raise_rows_op, sm_raise_cache_op, sm_raise_head_op,
     };
     for (const sm_node *n = f->body->first; n != NULL && z->b->st == SM_OK && z->info->ok; n = n->next) {
@@ -280,9 +297,12 @@ static void walk(sm_raise *z, const sm_func *f) {
             sm_raise_fail(z, "op %s: control flow", sm_op_row_of(n->op)->name);
             return;
         }
-        for (size_t i = 0; i < SM_ARRAY_LEN(rooms) && z->b->st == SM_OK; i++)
-            if (rooms[i](z, n))
-                break;
+        sm_raise_own_consts(z, n);
+        size_t i = 0;
+        while (i < SM_ARRAY_LEN(rooms) && z->b->st == SM_OK && !rooms[i](z, n))
+            i++;
+        if (i == SM_ARRAY_LEN(rooms))
+            note_unknown(z, n);
         show(z, n);
     }
 }

@@ -211,7 +211,7 @@ static void take_factor(sm_meaning *s) {
 
 static bool scores(sm_raise *z, const contraction *c, sm_meaning *out) {
     const sm_meaning *q = sm_raise_of(z, c->a);
-    sm_meaning k = sm_raise_content(z, c->b);
+    sm_meaning k = sm_raise_keys(z, c->b);
     heads qh, kh;
     if (q->kind != M_ROWS || q->last || k.kind != M_KV)
         return false;
@@ -257,12 +257,17 @@ static bool mask(sm_raise *z, const sm_value *sv, sm_meaning *s, const sm_value 
     return true;
 }
 
+/* Constants are masks of programs without caches only. */
+static bool may_mask(const sm_raise *z, const sm_value *v) {
+    return v != NULL && (v->cst == NULL || sm_raise_of(z, v)->kind == M_WHERE);
+}
+
 static bool add_mask(sm_raise *z, const sm_node *n) {
     const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
     bool behind = sm_raise_of(z, y)->kind == M_SCORES;
     const sm_value *sv = behind ? y : x, *mv = behind ? x : y;
     sm_meaning s = *sm_raise_of(z, sv);
-    return s.kind == M_SCORES && mv->cst == NULL && mask(z, sv, &s, mv, sm_raise_of(z, mv)) && sm_raise_set(z, n, s);
+    return s.kind == M_SCORES && may_mask(z, mv) && mask(z, sv, &s, mv, sm_raise_of(z, mv)) && sm_raise_set(z, n, s);
 }
 
 /* select(seen, scores, hidden) */
@@ -275,7 +280,7 @@ static bool choose(sm_raise *z, const sm_node *n) {
     const sm_value *sv = seen ? a : b, *low = seen ? b : a;
     sm_meaning s = *sm_raise_of(z, sv);
     double hidden;
-    if (s.kind != M_SCORES || (!seen && (c.seen != 0 || c.hidden != 1)) || !sm_value_float(low, &hidden) ||
+    if (s.kind != M_SCORES || (!seen && (c.seen != 0 || c.hidden != 1)) || !sm_raise_number(z, low, &hidden) ||
         !(hidden <= -1e4))
         return false;
     c.seen = 0;
@@ -313,14 +318,33 @@ static bool same_number(const sm_node *n, const char *slot, double want) {
     return sm_arg_float(n, slot, &v) && fabs(v - want) <= 1e-6 * fabs(want);
 }
 
+/* The attention of these, if there is one. */
+static sm_value *built(const sm_raise *z, const sm_value *q, const sm_value *k, const sm_value *v) {
+    for (const sm_node *d = z->b->b->last; d != NULL; d = d->prev)
+        if (d->op == SM_OP_ATTENTION && sm_arg(d, "q") == q && sm_arg(d, "k") == k && sm_arg(d, "v") == v)
+            return d->out[0];
+    return NULL;
+}
+
 /* Attention over all heads of s's queries, keys and values: built once.  Slots are numbered as attentions come. */
 static sm_value *attention(sm_raise *z, const sm_meaning *s, const sm_meaning *v, int64_t n_heads, int64_t kv_heads,
                            int64_t dv, double scale) {
-    sm_raise_slot *ks = &z->cache[s->cache]->slot[s->slot], *vs = &z->cache[v->cache]->slot[v->slot];
+    bool own = s->cache < 0;
+    if (own != (v->cache < 0))
+        return NULL;
+    sm_raise_slot none[2] = {{.attn = NULL}}, *ks = own ? &none[0] : &z->cache[s->cache]->slot[s->slot],
+                  *vs = own ? &none[1] : &z->cache[v->cache]->slot[v->slot];
     sm_value *q = as_heads(z, s->row, n_heads, s->khi), *k = as_heads(z, s->row_k, kv_heads, s->khi);
     sm_value *val = as_heads(z, v->row, kv_heads, dv);
     if (q == NULL || k == NULL || val == NULL)
         return NULL;
+    if (own) {
+        ks->attn = built(z, q, k, val);
+        ks->used = s->row_k;
+        vs->used = v->row;
+        if (ks->attn == NULL)
+            ks->used = vs->used = NULL;
+    }
     if (ks->attn != NULL) { /* of another head */
         const sm_node *d = ks->attn->def;
         int64_t window = 0;
@@ -347,7 +371,7 @@ static sm_value *attention(sm_raise *z, const sm_meaning *s, const sm_meaning *v
 
 /* probabilities x values: heads s.lo..s.hi of the result. */
 static bool weighted_sum(sm_raise *z, const sm_node *n, const contraction *c, const sm_meaning *s, double scale) {
-    sm_meaning v = sm_raise_content(z, c->b), y;
+    sm_meaning v = sm_raise_keys(z, c->b), y;
     heads vh, qh = {s->lo, s->hi - s->lo, sm_raise_features(s->row) / s->khi};
     int last = sm_raise_last(&v);
     if (v.kind != M_KV || last < 0 || v.joined != s->joined || v.ax[c->kb] != AX_KEYS || !isfinite(scale))
@@ -385,11 +409,37 @@ static bool weighted_sum(sm_raise *z, const sm_node *n, const contraction *c, co
     return y.row != NULL && sm_raise_set(z, n, y);
 }
 
+/* Both operands being rows of the call: are a's the keys?  They are what a softmax behind runs over. */
+static bool keys_first(const sm_node *n, const contraction *c) {
+    enum { FAR = 64 };
+    const sm_value *v = n->out[0];
+    int seen = 0;
+    for (const sm_node *d = n->next; d != NULL && seen < FAR; d = d->next, seen++) {
+        const sm_op_row *row = sm_op_row_of(d->op);
+        bool hit = false;
+        for (int i = 0; i < row->n_slots; i++)
+            hit |= d->in[i] == v;
+        if (!hit || d->n_out != 1 || d->out[0]->type.rank != v->type.rank)
+            continue;
+        int64_t axis = -1;
+        if (d->op == SM_OP_SOFTMAX && sm_arg_int(d, "axis", &axis)) {
+            axis += axis < 0 ? v->type.rank : 0;
+            return axis < c->n_out && c->fa[axis] >= 0 && c->fb[axis] < 0;
+        }
+        if (d->op != SM_OP_CAST && d->op != SM_OP_ADD && d->op != SM_OP_MUL && d->op != SM_OP_REAL_DIV &&
+            d->op != SM_OP_SELECT && d->op != SM_OP_TANH && d->op != SM_OP_MAXIMUM)
+            return false;
+        v = d->out[0];
+    }
+    return false;
+}
+
 static bool contract(sm_raise *z, const sm_node *n, contraction *c) {
     for (int turn = 0; turn < 2; turn++, turn_over(c)) {
         sm_meaning m;
         const sm_meaning *a = sm_raise_of(z, c->a);
-        if (a->kind == M_ROWS && scores(z, c, &m))
+        if (a->kind == M_ROWS && !(z->own && turn == 0 && sm_raise_of(z, c->b)->kind == M_ROWS && keys_first(n, c)) &&
+            scores(z, c, &m))
             return sm_raise_set(z, n, m);
         if (a->kind == M_PROBS && a->ax[c->ka] == AX_KEYS)
             return weighted_sum(z, n, c, a, snap_scale(a->f, a->khi, a->cap > 0 ? 0x1p-8 : 0x1p-10));
@@ -402,7 +452,7 @@ static bool fused(sm_raise *z, const sm_node *n) {
     const sm_value *mv = sm_arg(n, "attn_mask");
     contraction c;
     sm_meaning s;
-    if (mv == NULL || mv->cst != NULL || !of_matmul(qv, kv, false, true, &c) || !scores(z, &c, &s))
+    if (!may_mask(z, mv) || !of_matmul(qv, kv, false, true, &c) || !scores(z, &c, &s))
         return false;
     sm_value like = *qv; /* the scores are no value of the program */
     like.type.dims[like.type.rank - 1] = kv->type.dims[kv->type.rank - 2];

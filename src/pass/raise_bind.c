@@ -6,7 +6,8 @@
  * symbols for one number are the rule there; what broadcasts them gets a third.  A decoder's ids, positions, mask rows and
  * hidden rows are as many as each other, so the program is rebuilt with one symbol, and inference then knows equal
  * extents to be equal.  So it is with caches that grow: their columns are the positions before the call, and all keys are
- * those and the call's own; with caches of a fixed length as inputs, that length and the call's own.
+ * those and the call's own; with caches of a fixed length as inputs, that length and the call's own; without caches, the
+ * call's own.
  */
 #include "pass/raise_int.h"
 
@@ -112,7 +113,23 @@ static bool is_symbol(const sm_type *t, int axis) {
     return axis >= 0 && !sm_dim_known(t->dims[axis]);
 }
 
+/* Is no input a cache?  Then keys are the tokens of the call. */
+static bool no_caches(const sm_func *f) {
+    for (int i = 0; i < f->body->n_in; i++) {
+        const sm_type *t = &f->body->in[i]->type;
+        bool floats = t->kind == SM_V_TENSOR && sm_dtype_kind(t->dtype) == 'f';
+        bool mask = t->rank == 4 && t->dims[0] == 1 && t->dims[1] == 1 &&
+                    (t->dims[2] == t->dims[3] || (is_symbol(t, 2) && is_symbol(t, 3)));
+        bool rows = t->rank > 0 && sm_dim_known(t->dims[t->rank == 4 ? 1 : t->rank - 1]);
+        if (t->kind == SM_V_STATE ||
+            (floats && t->rank > 2 && !mask && !(rows && token_axis(f, f->body->in[i]) == (t->rank == 4 ? 3 : 1))))
+            return false;
+    }
+    return true;
+}
+
 typedef struct bound {
+    bool own;       /* no caches */
     sm_dim n, past; /* SM_DIM_UNKNOWN: none */
     int64_t fixed;  /* columns of caches that do not grow; 0: none */
 } bound;
@@ -123,6 +140,12 @@ static sm_type bind_type(const sm_func *f, const sm_value *v, const bound *b) {
     int tokens = token_axis(f, v), past = past_axis(f, v);
     if (is_symbol(&t, tokens) && b->n != SM_DIM_UNKNOWN)
         t.dims[tokens] = b->n;
+    if (b->own && b->n != SM_DIM_UNKNOWN) {
+        int keys = tokens == 2 && t.rank == 4 ? 3 : sm_raise_is_flags(f, v) && t.rank == 2 ? 1 : -1;
+        if (is_symbol(&t, keys))
+            t.dims[keys] = b->n;
+        return t;
+    }
     if (past >= 0 && b->past != SM_DIM_UNKNOWN)
         t.dims[past] = b->past;
     if (b->past != SM_DIM_UNKNOWN && b->n != SM_DIM_UNKNOWN && t.rank > 0 && is_symbol(&t, t.rank - 1) &&
@@ -135,7 +158,7 @@ static sm_type bind_type(const sm_func *f, const sm_value *v, const bound *b) {
 
 sm_status sm_raise_bind(sm_func *f, sm_func **out, sm_err *err) {
     sm_rebuild r;
-    bound b = {SM_DIM_UNKNOWN, SM_DIM_UNKNOWN, 0};
+    bound b = {no_caches(f), SM_DIM_UNKNOWN, SM_DIM_UNKNOWN, 0};
     bool differs = false;
     *out = f;
     for (int hidden = 0; hidden < 2; hidden++) /* integers first */

@@ -494,7 +494,7 @@ static bool put(sm_raise *z, const sm_node *n) {
 /* An axis of 1, repeated: each key head by itself, once per query head of its group. */
 static bool repeat(sm_raise *z, const sm_node *n) {
     const sm_value *v = sm_arg(n, "x");
-    sm_meaning y = sm_raise_content(z, v);
+    sm_meaning y = sm_raise_keys(z, v);
     int64_t reps[SM_MAX_RANK];
     int k = 0, at = -1;
     if (y.kind != M_KV || y.group != 1 || !sm_arg_ints(n, "reps", reps, SM_MAX_RANK, &k) || k != v->type.rank)

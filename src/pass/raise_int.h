@@ -57,6 +57,7 @@ typedef enum sm_meaning_kind {
     M_HALF_TURN, /* first or second half of what turns: x1 cos - x2 sin, x2 cos + x1 sin */
     M_TURNED,    /* rotary embedding of elements klo..khi of row_k, heads of which go on behind them */
     /* masks */
+    M_FILL,   /* f everywhere, over axes that have no role yet */
     M_FILLED, /* key position < position of the first row */
     M_BACK,   /* f * (row position - key position) */
     M_WHERE,  /* seen where a key is in a set (causal, window), hidden elsewhere */
@@ -82,7 +83,8 @@ enum {
     AX_TOKENS = -2,
     AX_KEYS = -3,
     AX_GROUP = -4,
-    AX_SLOTS = -5
+    AX_SLOTS = -5,
+    AX_ANY = -6
 }; /* roles of axes; 0 and above: a piece */
 
 #define SM_RAISE_PIECES 6
@@ -115,11 +117,12 @@ typedef struct sm_meaning {
     bool given;              /* WHERE: an input of the program, taken to be the causal mask; ONE_HOT: an input too */
     bool made;               /* WHERE: of key positions */
     bool guarded;            /* KEY_POS: columns that are not filled yet are far ahead */
+    bool loose;              /* BACK: of two positions of own text, either of which may be the row's */
     bool causal;             /* WHERE: key position <= row position */
     int64_t window;          /* WHERE, SCORES: row position - key position < window; 0: any */
     double seen, hidden;     /* WHERE: its two values */
     int64_t group;           /* KV: query heads per key head in the leading piece; 1: not repeated */
-    int cache, slot;         /* CACHE, UPDATED, KV, KEPT, SCORES; slot: of UPDATED, KV, SCORES */
+    int cache, slot;         /* CACHE, UPDATED, KV, KEPT, SCORES; slot: of UPDATED, KV, SCORES; cache -1: own text */
     unsigned cut;            /* CACHE, UPDATED, KEPT: axes of the cache that a slot was chosen from, a bit each */
     int16_t at[SM_MAX_RANK]; /* where on each */
     int keys;                /* KEPT, rolled CACHE: the cache's axis of keys */
@@ -181,16 +184,18 @@ typedef struct sm_raise {
     bool past_known;
     sm_raise_cache **cache;
     int n_caches;
+    bool own;                       /* there are none: keys are the tokens of the call itself */
     sm_value *freq[SM_RAISE_FREQS]; /* rotary frequencies so far */
     int n_freqs;
     int n_attention;                       /* numbers the row function's slots */
     sm_raise_piece logits[SM_RAISE_HEADS]; /* of which something is picked */
     int n_logits;
-    bool in_order; /* what is picked of each is listed in the order of `logits` */
+    char near[200]; /* the first thing that is almost known */
+    bool in_order;  /* what is picked of each is listed in the order of `logits` */
 } sm_raise;
 
 /* ------------------------------------------------------------------ raise.c */
-/* Meaning of a value of the program; a shared M_NONE for constants and NULL. */
+/* Meaning of a value of the program; a shared M_NONE for NULL and for constants, but those that raise_own.c knows. */
 const sm_meaning *sm_raise_of(const sm_raise *z, const sm_value *v);
 static inline const sm_meaning *sm_raise_arg(const sm_raise *z, const sm_node *n, const char *slot) {
     return sm_raise_of(z, sm_arg(n, slot));
@@ -257,6 +262,7 @@ bool sm_raise_cache_op(sm_raise *z, const sm_node *n); /* raise_cache.c */
 /* A value's meaning, contents of a cache among which the rows stand being keys or values. */
 sm_meaning sm_raise_content(sm_raise *z, const sm_value *v);
 bool sm_raise_attn_op(sm_raise *z, const sm_node *n); /* raise_attn.c */
+bool sm_raise_own_op(sm_raise *z, const sm_node *n);  /* raise_own.c */
 
 /* What a constant varies along when it meets m's value x: the role of that axis (AX_ONE: nothing, a scalar).  False: more
  * than one axis, or tokens or keys. */
@@ -283,9 +289,24 @@ bool sm_is_pos(sm_raise *z, const sm_meaning *m);
 /* The whole angle axis of a constant 0, 1, 2 ...: positions of the keys. */
 bool sm_is_iota(sm_raise *z, const sm_value *c, sm_meaning *out);
 
+/* raise_turn.c: the constant as a table [rows, cols] of cosines or sines for m: freq and full. */
+bool sm_raise_table(sm_raise *z, sm_value *c, int64_t rows, int64_t cols, sm_meaning *m);
+
+/* raise_own.c: programs without caches */
+/* Why what follows has no meaning, if that is why raising fails: the first one is told. */
+void sm_raise_near(sm_raise *z, const char *fmt, ...) SM_PRINTF(2, 3);
+/* Gives n's constants that are positions or masks their meaning. */
+void sm_raise_own_consts(sm_raise *z, const sm_node *n);
+/* A value's meaning, positions of a whole text being those of its rows. */
+sm_meaning sm_raise_place(const sm_raise *z, const sm_value *v);
+/* A value's meaning, rows of a program without caches being keys or values. */
+sm_meaning sm_raise_keys(sm_raise *z, const sm_value *v);
+/* One number, in as many elements as it likes: a constant's, or what a fill is of. */
+bool sm_raise_number(const sm_raise *z, const sm_value *v, double *f);
+/* A constant table of cosines or sines over the rows. */
+bool sm_raise_own_table(sm_raise *z, sm_value *c, sm_meaning *out);
+
 /* raise_cache.c */
-/* A value's meaning, contents of a cache among which the rows stand being keys or values. */
-sm_meaning sm_raise_content(sm_raise *z, const sm_value *v);
 /* The rows' positions begin where begin says: the same place for all caches, and not always the same one. */
 bool sm_at_past(sm_raise *z, sm_dim begin, sm_dim end);
 /* All positions, or those up to the last one. */

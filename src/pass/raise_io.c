@@ -266,6 +266,7 @@ sm_status sm_raise_inputs(sm_raise *z) {
         if (body->in[i]->type.kind != SM_V_BATCH && sm_dtype_kind(body->in[i]->type.dtype) == 'f')
             st = read_float(z, body->in[i], seen);
     sm_free(seen);
+    z->own = st == SM_OK && z->n_caches == 0 && !sm_raise_single(z);
     return st;
 }
 
@@ -438,7 +439,8 @@ void sm_raise_outputs(sm_raise *z) {
             continue;
         }
         if (m->kind != M_ROWS || m->f != 1 || !sm_is_whole(m) || n == SM_RAISE_HEADS) {
-            sm_raise_fail(z, "output '%s' is not made of parts of a decoder that are known here", v->name);
+            sm_raise_fail(z, "output '%.80s' is not made of parts of a decoder that are known here%s%s", v->name,
+                          z->near[0] != 0 ? ": " : "", z->near);
             return;
         }
         name[n] = v->name;
@@ -462,4 +464,6 @@ void sm_raise_outputs(sm_raise *z) {
         z->info->seq_max = z->n;
     else if (sm_dim_bounds(z->b->g, z->n, &lo, &hi))
         z->info->seq_max = hi;
+    if (z->own && z->n_attention > 0) /* a call is a whole text */
+        z->info->ctx = SM_MAX(z->info->seq_max, 0);
 }

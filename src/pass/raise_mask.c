@@ -7,7 +7,8 @@
  * one rule per operation serves masks made of comparisons, of selects and of arithmetic; what scores are given must be 0
  * inside and far below any score outside.
  *
- * A mask that is an input is taken to be the causal one: that is what its host must feed a decoder.
+ * A mask that is an input is taken to be the causal one: that is what its host must feed a decoder.  Flags of which keys
+ * there are say 1 of every token there is: their set is everything, and what they are where it is not never counts.
  */
 #include "pass/raise_int.h"
 
@@ -18,16 +19,33 @@
 
 /* ------------------------------------------------------------------ comparisons of positions */
 static bool key_pos(sm_raise *z, const sm_value *v, sm_meaning *out) {
-    if (v->cst != NULL)
+    if (v->cst != NULL && sm_raise_of(z, v)->kind == M_NONE)
         return sm_is_iota(z, v, out);
     *out = *sm_raise_of(z, v);
     return out->kind == M_KEY_POS;
+}
+
+/* Positions of a whole text on both sides, [.., n, 1] and [.., 1, n]: x's are the rows' or the keys'. */
+static bool own_positions(sm_raise *z, const sm_node *n, bool x_is_row, sm_meaning *m) {
+    const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
+    sm_meaning a = *sm_raise_of(z, x), b = *sm_raise_of(z, y);
+    sm_meaning row = sm_raise_place(z, x_is_row ? x : y);
+    if (a.kind != M_KEY_POS || b.kind != M_KEY_POS || row.kind != M_POS ||
+        sm_raise_place(z, x_is_row ? y : x).kind != M_POS)
+        return false;
+    *(x_is_row ? &a : &b) = row;
+    *m = (sm_meaning){.made = true};
+    return sm_raise_join(x, a.ax, y, b.ax, m->ax);
 }
 
 /* {row positions, key positions} of n's operands in the order row - key (sign 1), or key - row (-1). */
 static bool positions(sm_raise *z, const sm_node *n, sm_meaning *m, double *sign) {
     const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
     sm_meaning key;
+    bool x_is_row = n->op != SM_OP_LESS_EQUAL && n->op != SM_OP_GREATER; /* the larger, or not smaller, one */
+    *sign = x_is_row ? 1 : -1;
+    if (z->own && own_positions(z, n, x_is_row, m))
+        return true;
     bool behind = key_pos(z, y, &key);
     const sm_value *p = behind ? x : y;
     const sm_meaning *pm = sm_raise_of(z, p);
@@ -47,6 +65,8 @@ static bool back(sm_raise *z, const sm_node *n) {
         return false;
     m.kind = M_BACK;
     m.f = sign;
+    m.loose = z->own && sm_raise_of(z, sm_arg(n, "x"))->kind == M_KEY_POS &&
+              sm_raise_of(z, sm_arg(n, "y"))->kind == M_KEY_POS;
     return sm_raise_set(z, n, m);
 }
 
@@ -58,12 +78,23 @@ static sm_op turned(sm_op op) {
                                     : SM_OP_LESS_EQUAL;
 }
 
+/* The other position is the row's. */
+static void turn_over(sm_meaning *m) {
+    for (int i = 0; i < SM_MAX_RANK; i++)
+        m->ax[i] = (int8_t)(m->ax[i] == AX_KEYS ? AX_TOKENS : m->ax[i] == AX_TOKENS ? AX_KEYS : m->ax[i]);
+}
+
 /* back `op` c, for the distance back = row position - key position. */
 static bool distance(sm_raise *z, const sm_node *n, sm_meaning m, sm_op op, double c) {
-    bool at_least = op == SM_OP_GREATER || op == SM_OP_GREATER_EQUAL;
     if (c != floor(c) || fabs(c) >= INT32_MAX)
         return false;
     int64_t w = (int64_t)c + (op == SM_OP_GREATER || op == SM_OP_LESS_EQUAL);
+    if (m.loose && (w < 0 || w == 1)) { /* key - row, then: what is behind a row is hidden, not the row itself */
+        turn_over(&m);
+        op = turned(op);
+        w = (int64_t)-c + (op == SM_OP_GREATER || op == SM_OP_LESS_EQUAL);
+    }
+    bool at_least = op == SM_OP_GREATER || op == SM_OP_GREATER_EQUAL;
     if (w < 0)
         return false;
     m.kind = M_WHERE;
@@ -110,7 +141,7 @@ static bool compare(sm_raise *z, const sm_node *n) {
     double sign, c;
     if (positions(z, n, &m, &sign)) /* row op key: row - key op 0 */
         return distance(z, n, m, sign > 0 ? n->op : turned(n->op), 0);
-    bool first = x->cst != NULL;
+    bool first = x->cst != NULL && sm_raise_of(z, x)->kind != M_BACK;
     m = *sm_raise_of(z, first ? y : x);
     int64_t whole;
     const sm_value *k = first ? x : y;
@@ -140,6 +171,11 @@ static bool both(const sm_value *x, const sm_meaning *a, const sm_value *y, cons
     return sm_raise_join(x, a->ax, y, b->ax, out->ax);
 }
 
+/* Flags of keys that are there. */
+static bool is_all(const sm_meaning *m) {
+    return m->kind == M_WHERE && !m->causal && m->window == 0 && !m->given;
+}
+
 static bool is_set(const sm_meaning *m, bool inside) {
     return m->kind == M_WHERE && m->seen == inside && m->hidden == !inside;
 }
@@ -148,9 +184,13 @@ static bool hides(const sm_meaning *m) {
     return m->kind == M_WHERE && (m->given || (m->seen == 0 && m->hidden <= HIDDEN));
 }
 
+static bool pairwise(sm_raise *z, const sm_node *n);
+
 static bool logical(sm_raise *z, const sm_node *n) {
     const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
     sm_meaning m;
+    if (pairwise(z, n))
+        return true;
     bool inside = n->op != SM_OP_LOGICAL_OR; /* outside one or the other: outside of both */
     return is_set(sm_raise_of(z, x), inside) && is_set(sm_raise_of(z, y), inside) &&
            both(x, sm_raise_of(z, x), y, sm_raise_of(z, y), &m) && sm_raise_set(z, n, m);
@@ -169,14 +209,19 @@ static bool choose(sm_raise *z, const sm_node *n) {
     const sm_value *cv = sm_arg(n, "cond"), *a = sm_arg(n, "a"), *b = sm_arg(n, "b");
     const sm_meaning *c = sm_raise_of(z, cv);
     double in, out;
+    if (c->kind == M_WHERE && !c->given && (is_all(c) || c->seen == c->hidden)) { /* the same everywhere */
+        const sm_meaning *all = sm_raise_of(z, c->seen != 0 ? a : b);
+        if (all->kind == M_WHERE && sm_type_eq(&(c->seen != 0 ? a : b)->type, &n->out[0]->type))
+            return sm_raise_set(z, n, *all);
+    }
     bool inside = is_set(c, true);
     if (c->kind != M_WHERE || c->given || (!inside && !is_set(c, false)))
         return false;
     const sm_value *yes = inside ? a : b, *no = inside ? b : a; /* inside and outside of the set */
     sm_meaning m = *c;
-    if (!sm_value_float(no, &out))
+    if (!sm_raise_number(z, no, &out))
         return false;
-    if (sm_value_float(yes, &in)) {
+    if (sm_raise_number(z, yes, &in)) {
         if (n->out[0]->type.rank != cv->type.rank)
             return false;
         m.seen = in;
@@ -184,7 +229,7 @@ static bool choose(sm_raise *z, const sm_node *n) {
         return sm_raise_set(z, n, m);
     }
     const sm_meaning *mask = sm_raise_of(z, yes);
-    if (!hides(mask) || !(out <= HIDDEN) || !sm_raise_scalar(no, &out) || !both(cv, c, yes, mask, &m))
+    if (!hides(mask) || !(out <= HIDDEN) || !both(cv, c, yes, mask, &m))
         return false;
     m.seen = 0;
     m.hidden = SM_MAX(out, mask->given ? out : mask->hidden);
@@ -199,7 +244,7 @@ static double apply(sm_op op, double x, double c, bool first) {
     case SM_OP_SUB:
         return first ? c - x : x - c;
     case SM_OP_MUL:
-        return x == 0 || c == 0 ? 0 : x * c;
+        return x * c;
     case SM_OP_REAL_DIV:
         return first ? (double)NAN : x / c;
     case SM_OP_MAXIMUM:
@@ -226,12 +271,16 @@ static double apply(sm_op op, double x, double c, bool first) {
 /* An input mask that is computed with was 1 and 0; one that is only bounded stays what it is. */
 static bool number(sm_raise *z, const sm_node *n) {
     const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
-    bool first = x->cst != NULL;
+    bool first = sm_raise_of(z, x)->kind != M_WHERE;
     const sm_value *v = first ? y : x, *k = first ? x : y;
     sm_meaning m = *sm_raise_of(z, v);
     double c;
-    if (m.kind != M_WHERE || k->cst == NULL || !sm_raise_scalar(k, &c) || k->type.rank > v->type.rank)
+    bool fits = k->type.rank <= v->type.rank || (z->own && n->out[0]->type.rank == v->type.rank);
+    if (m.kind != M_WHERE || !fits || !sm_raise_number(z, k, &c))
         return false;
+    for (int i = 0; i < v->type.rank; i++) /* nothing is repeated */
+        if (n->out[0]->type.dims[i] != v->type.dims[i])
+            return false;
     if (m.given && n->op == SM_OP_MAXIMUM && c <= HIDDEN)
         return sm_raise_set(z, n, m);
     if (m.given) {
@@ -241,6 +290,34 @@ static bool number(sm_raise *z, const sm_node *n) {
     }
     m.seen = apply(n->op, m.seen, c, first);
     m.hidden = apply(n->op, m.hidden, c, first);
+    return !isnan(m.seen) && !isnan(m.hidden) && sm_raise_set(z, n, m);
+}
+
+static double of_pair(sm_op op, double x, double y) {
+    switch (op) {
+    case SM_OP_LOGICAL_AND:
+        return x != 0 && y != 0;
+    case SM_OP_LOGICAL_OR:
+        return x != 0 || y != 0;
+    case SM_OP_LOGICAL_XOR:
+        return (x != 0) != (y != 0);
+    default:
+        return apply(op, x, y, false);
+    }
+}
+
+/* Two masks of one set, or one of them of everything: value by value. */
+static bool pairwise(sm_raise *z, const sm_node *n) {
+    const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
+    const sm_meaning *a = sm_raise_of(z, x), *b = sm_raise_of(z, y);
+    sm_meaning m;
+    if (a->kind != M_WHERE || b->kind != M_WHERE || a->given || b->given || (is_all(a) && is_all(b)))
+        return false;
+    bool same = a->causal == b->causal && a->window == b->window;
+    if ((!same && !is_all(a) && !is_all(b)) || !both(x, a, y, b, &m))
+        return false;
+    m.seen = of_pair(n->op, a->seen, b->seen);
+    m.hidden = of_pair(n->op, is_all(a) ? a->seen : a->hidden, is_all(b) ? b->seen : b->hidden);
     return !isnan(m.seen) && !isnan(m.hidden) && sm_raise_set(z, n, m);
 }
 
@@ -264,15 +341,15 @@ static bool combine(sm_raise *z, const sm_node *n) {
 bool sm_raise_mask_op(sm_raise *z, const sm_node *n) {
     switch (n->op) {
     case SM_OP_SUB:
-        return back(z, n) || number(z, n);
+        return back(z, n) || number(z, n) || pairwise(z, n);
     case SM_OP_GREATER:
     case SM_OP_GREATER_EQUAL:
     case SM_OP_LESS:
     case SM_OP_LESS_EQUAL:
-        return filled(z, n) || compare(z, n) || number(z, n);
+        return filled(z, n) || compare(z, n) || number(z, n) || pairwise(z, n);
     case SM_OP_EQUAL:
     case SM_OP_NOT_EQUAL:
-        return number(z, n);
+        return number(z, n) || pairwise(z, n);
     case SM_OP_LOGICAL_AND:
     case SM_OP_LOGICAL_OR:
         return logical(z, n);
@@ -285,7 +362,7 @@ bool sm_raise_mask_op(sm_raise *z, const sm_node *n) {
     case SM_OP_MINIMUM:
     case SM_OP_MAXIMUM:
     case SM_OP_REAL_DIV:
-        return number(z, n) || combine(z, n);
+        return number(z, n) || combine(z, n) || pairwise(z, n);
     default:
         return false;
     }

@@ -181,7 +181,7 @@ static bool angle(sm_raise *z, const sm_node *n) {
     int8_t rc[SM_MAX_RANK];
     if (c->cst == NULL || p->cst != NULL || sm_dtype_kind(c->type.dtype) != 'f')
         return false;
-    const sm_meaning *pm = sm_raise_of(z, p);
+    const sm_meaning place = sm_raise_place(z, p), *pm = &place;
     int axis = only_long_axis(&c->type);
     if (axis < 0 || (pm->kind != M_POS && pm->kind != M_INT))
         return false;
@@ -236,8 +236,8 @@ static bool twice(sm_raise *z, const sm_node *n) {
 }
 
 /* A table [positions, angles] of both halves as one of the first; NULL when its halves differ. */
-static sm_value *half_table(sm_raise *z, sm_value *c, const float *x) {
-    int64_t rows = c->type.dims[0], d = c->type.dims[1], half = d / 2, dims[2] = {rows, half};
+static sm_value *half_table(sm_raise *z, sm_value *c, int64_t rows, int64_t d, const float *x) {
+    int64_t half = d / 2, dims[2] = {rows, half};
     for (int64_t i = 0; i < rows; i++)
         if (d % 2 != 0 || memcmp(x + i * d, x + i * d + half, (size_t)half * sizeof *x) != 0)
             return NULL;
@@ -249,6 +249,23 @@ static sm_value *half_table(sm_raise *z, sm_value *c, const float *x) {
         z->b->st = SM_NOMEM(&z->b->err);
     sm_free(y);
     return v;
+}
+
+bool sm_raise_table(sm_raise *z, sm_value *c, int64_t rows, int64_t cols, sm_meaning *m) {
+    sm_value **made = &z->m[c->id].row;
+    size_t count;
+    if (*made == NULL) {
+        float *x = sm_raise_floats(z, c, &count);
+        if (x == NULL)
+            return false;
+        *made = half_table(z, c, rows, cols, x);
+        if (*made == NULL)
+            *made = c->type.rank == 2 ? c : sm_const_data(z->b, c->name, SM_FP32, 2, (int64_t[]){rows, cols}, x);
+        sm_free(x);
+    }
+    m->freq = *made;
+    m->full = *made != NULL && (*made)->type.dims[1] != cols;
+    return *made != NULL;
 }
 
 /* Does nothing become of a value but products with other values?  So it is with cosines and sines, and with no embedding. */
@@ -289,9 +306,8 @@ static bool only_multiplies(sm_raise *z, const sm_value *v) {
 static bool look_up(sm_raise *z, const sm_node *n) {
     sm_value *c = sm_arg(n, "x");
     const sm_value *at = sm_arg(n, "indices");
-    const sm_meaning *p = sm_raise_of(z, at);
+    const sm_meaning place = sm_raise_place(z, at), *p = &place;
     int64_t axis = -1, batch = 0;
-    size_t count;
     sm_meaning m = {.n_piece = 1, .f = 1, .table = true};
     if ((p->kind != M_INT && p->kind != M_POS) || c->cst == NULL || c->type.rank != 2 || z->old_ids == p->row ||
         sm_dtype_kind(c->type.dtype) != 'f' || !sm_arg_int(n, "axis", &axis) || axis != 0 ||
@@ -300,18 +316,9 @@ static bool look_up(sm_raise *z, const sm_node *n) {
     if (c->cst->src.part[SM_PART_DATA].p == NULL || c->type.dims[1] < 1 ||
         (z->old_pos != p->row && p->kind == M_INT && !only_multiplies(z, n->out[0])) || !sm_is_pos(z, p))
         return false;
-    sm_value **made = &z->m[c->id].row;
-    if (*made == NULL) {
-        float *x = sm_raise_floats(z, c, &count);
-        if (x == NULL)
-            return false;
-        sm_value *half = half_table(z, c, x);
-        *made = half != NULL ? half : c;
-        sm_free(x);
-    }
+    if (!sm_raise_table(z, c, c->type.dims[0], c->type.dims[1], &m))
+        return false;
     m.kind = M_COS; /* or sines: what they multiply says */
-    m.freq = *made;
-    m.full = *made != c;
     m.piece[0] = c->type.dims[1];
     memcpy(m.ax, p->ax, sizeof m.ax);
     m.ax[at->type.rank] = 0;
@@ -342,10 +349,15 @@ static bool times_table(sm_raise *z, const sm_node *n) {
     const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
     const sm_meaning *a = sm_raise_of(z, x), *t = sm_raise_of(z, y);
     int8_t rt[SM_MAX_RANK], ax[SM_MAX_RANK];
+    sm_meaning own;
+    bool front = x->cst != NULL, first = true;
+    if ((front ? x : y)->cst != NULL && sm_raise_own_table(z, (sm_value *)(front ? x : y), &own))
+        *(front ? &a : &t) = &own;
     if (a->kind == M_COS || a->kind == M_SIN) {
         const sm_meaning *swap = a;
         a = t;
         t = swap;
+        first = false;
     }
     if ((t->kind != M_COS && t->kind != M_SIN) || (a->kind != M_ROWS && a->kind != M_ROTATED) || t->freq == NULL)
         return false;
@@ -355,7 +367,6 @@ static bool times_table(sm_raise *z, const sm_node *n) {
         return false;
     for (int i = 0; i < SM_MAX_RANK; i++)
         rt[i] = (int8_t)(t->ax[i] == 0 ? last : t->ax[i]);
-    bool first = a == sm_raise_of(z, x);
     if (!sm_raise_join(x, first ? a->ax : rt, y, first ? rt : a->ax, ax))
         return false;
     sm_meaning m = *a;

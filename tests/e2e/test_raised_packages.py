@@ -33,6 +33,15 @@ DESIGNS = [
     "--units cpuAndNeuralEngine --seq 4 --target iOS15",
     "--units cpuAndNeuralEngine --seq 4 --logits argmax",
     "--units cpuAndNeuralEngine --functions prefill:16,decode:1",
+    "--kv none",
+    "--kv none --attention decomposed",
+    "--kv none --precision fp32",
+    "--kv none --logits last",
+    "--kv none --logits argmax",
+    "--kv none --seq 12",
+    "--kv none --seq 4,12,16",
+    "--kv none --target iOS15",
+    "--kv none --units cpuAndNeuralEngine --seq 12",
 ]
 
 

@@ -88,8 +88,6 @@ static void feed_turn(sm_arrays *in, const sm_lowered_turn *t, bool sine, int pa
 static void feed(sm_arrays *in, const sm_profile *p, const sm_lowered *notes, int past, int n) {
     put(in, "inputIds", SM_INT32, 2, (int64_t[]){1, n});
     memcpy(in->v[in->n - 1].data, tokens + past, (size_t)n * 4);
-    if (p->kv == SM_KV_NONE)
-        return;
     for (int i = 0; i < notes->n_masks; i++)
         feed_mask(in, p, notes->mask[i].name, notes->mask[i].window, past, n);
     for (int i = 0; i < 2 * notes->n_turns; i++)
@@ -379,8 +377,14 @@ static sm_func *mutant(sm_func *f, uint64_t seed, char *what, size_t cap) {
         sm_node copy = *n;
         if (at == victim && n->n_list < 64) {
             mutate(&m, &copy, in, list);
-            snprintf(what, cap, "%s '%s' as %s", sm_op_row_of(n->op)->name, n->n_out > 0 ? n->out[0]->name : "",
-                     sm_op_row_of(copy.op)->name);
+            int len = snprintf(what, cap, "%s '%s' as %s of", sm_op_row_of(n->op)->name,
+                               n->n_out > 0 ? n->out[0]->name : "", sm_op_row_of(copy.op)->name);
+            double x;
+            for (int i = 0; i < sm_op_row_of(copy.op)->n_slots && len > 0 && (size_t)len < cap; i++)
+                if (copy.in[i] != NULL)
+                    len += sm_value_float(copy.in[i], &x)
+                               ? snprintf(what + len, cap - (size_t)len, " %g", x)
+                               : snprintf(what + len, cap - (size_t)len, " %s", copy.in[i]->name);
         }
         sm_build_copy(&b, &copy, map);
         for (int i = 0; i < n->n_out; i++)
@@ -401,12 +405,23 @@ static int n_raised, n_refused, n_no_program, n_wrong;
 typedef struct choice {
     const char *profile;
     sm_place_form mask;
-    int seq; /* tokens per call where they are fixed */
+    int seq;    /* tokens per call where they are fixed */
+    bool whole; /* without caches: a call is the whole text */
+    sm_attn_form attn;
 } choice;
 
 static const choice choices[] = {
-    {"gpu", SM_PLACE_GIVEN, 0}, {"kv-io", SM_PLACE_GIVEN, 4}, {"ane", SM_PLACE_GIVEN, 4}, {"kv-io", SM_PLACE_MADE, 4},
-    {"ane", SM_PLACE_MADE, 4},  {"kv-io", SM_PLACE_MADE, 1},  {"ane", SM_PLACE_GIVEN, 1},
+    {"gpu", SM_PLACE_GIVEN, 0},
+    {"kv-io", SM_PLACE_GIVEN, 4},
+    {"ane", SM_PLACE_GIVEN, 4},
+    {"kv-io", SM_PLACE_MADE, 4},
+    {"ane", SM_PLACE_MADE, 4},
+    {"kv-io", SM_PLACE_MADE, 1},
+    {"ane", SM_PLACE_GIVEN, 1},
+
+    {"gpu", SM_PLACE_MADE, 0, .whole = true},
+    {"gpu", SM_PLACE_MADE, 4, .whole = true, .attn = SM_ATTN_GROUPED},
+    {"ane", SM_PLACE_MADE, 4, .whole = true},
 };
 
 static void one_mutant(const tiny_spec *z, const choice *c, uint64_t seed) {
@@ -420,6 +435,11 @@ static void one_mutant(const tiny_spec *z, const choice *c, uint64_t seed) {
     sm_profile p = *sm_profile_find(profile);
     p.ctx = CTX;
     p.mask = c->mask;
+    if (c->whole) {
+        p.kv = SM_KV_NONE;
+        p.shape = c->seq > 0 ? SM_SHAPE_FIXED : p.shape;
+        p.attn = c->attn != SM_ATTN_FUSED ? c->attn : p.attn;
+    }
     sm_profile_tokens(&p, p.shape == SM_SHAPE_RANGE ? p.ctx : c->seq);
     const char *name = f->name;
     sm_lowered notes = {0};
@@ -444,9 +464,10 @@ static void one_mutant(const tiny_spec *z, const choice *c, uint64_t seed) {
             fail_msg("mutant %d (%s): %s", (int)seed, what, err.msg);
         run_rows(back, got);
         bool range = p.shape == SM_SHAPE_RANGE;
-        sm_status st = run_written(to, &p, &notes, range ? 6 : c->seq, range ? 3 : c->seq, 12, z->vocab, want, &err);
+        int total = !c->whole || range ? 12 : c->seq, prefill = c->whole ? total : range ? 6 : c->seq;
+        sm_status st = run_written(to, &p, &notes, prefill, range ? 3 : c->seq, total, z->vocab, want, &err);
         double worst = 0, top = 0;
-        for (int i = 0; i < 12 * z->vocab; i++) {
+        for (int i = 0; i < total * z->vocab; i++) {
             worst = worse(worst, fabs((double)want[i] - (double)got[i]));
             top = worse(top, fabs((double)want[i]));
         }

@@ -22,10 +22,18 @@ static const tiny_spec small_spec = {.layers = 1,
                                      .enc = SM_ENC_Q4_0,
                                      .seed = 9};
 
+enum { CTX = 32 };
+
+/* A design by its name, or by "none " and its name: without caches. */
 static sm_profile sized(const char *name) {
-    sm_profile p = *sm_profile_find(name);
-    p.ctx = 32;
-    sm_profile_tokens(&p, p.shape == SM_SHAPE_RANGE ? 32 : 4);
+    bool whole = strncmp(name, "none ", 5) == 0;
+    sm_profile p = *sm_profile_find(whole ? name + 5 : name);
+    p.ctx = CTX;
+    if (whole) {
+        p.kv = SM_KV_NONE;
+        p.mask = SM_PLACE_MADE;
+    }
+    sm_profile_tokens(&p, p.shape == SM_SHAPE_RANGE ? CTX : 4);
     return p;
 }
 
@@ -74,7 +82,7 @@ static void identity(const tiny_spec *z, const char *profile) {
         fail_msg("raise %d from %s: %s", (int)z->seed, profile, err.msg);
     if (!info.ok)
         fail_msg("model %d as %s not raised: %s", (int)z->seed, profile, info.why);
-    assert_int_equal(info.ctx, 32);
+    assert_int_equal(info.ctx, p.kv == SM_KV_NONE ? p.seq[p.n_seq - 1] : CTX);
     assert_int_equal(info.seq_max, p.seq[p.n_seq - 1]);
     print(back, &after);
     if (strcmp(sm_str_z(&before), sm_str_z(&after)) != 0)
@@ -102,6 +110,17 @@ static void identity_ane(void **state) {
         tiny_spec z = tiny_specs[i];
         z.embed_scale = (double)sm_round_f16((float)z.embed_scale); /* all that this design holds */
         identity(&z, "ane");
+    }
+}
+
+/* A call is a whole text: keys are its own tokens. */
+static void identity_whole_text(void **state) {
+    (void)state;
+    for (size_t i = 0; i < SM_ARRAY_LEN(tiny_specs); i++) {
+        tiny_spec z = tiny_specs[i];
+        identity(&z, "none gpu");
+        z.embed_scale = (double)sm_round_f16((float)z.embed_scale);
+        identity(&z, "none ane");
     }
 }
 
@@ -189,6 +208,7 @@ static void out_of_memory(void **state) {
     sweep(out_and_back, "gpu");
     sweep(out_and_back, "kv-io");
     sweep(out_and_back, "ane");
+    sweep(out_and_back, "none gpu");
 }
 
 /* ------------------------------------------------------------------ almost a decoder */
@@ -450,9 +470,10 @@ static void twists(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(identity_gpu),  cmocka_unit_test(identity_kv_io), cmocka_unit_test(identity_ane),
-        cmocka_unit_test(not_raised),    cmocka_unit_test(many_inputs),    cmocka_unit_test(twists),
-        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(identity_gpu), cmocka_unit_test(identity_kv_io),
+        cmocka_unit_test(identity_ane), cmocka_unit_test(identity_whole_text),
+        cmocka_unit_test(not_raised),   cmocka_unit_test(many_inputs),
+        cmocka_unit_test(twists),       cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
