@@ -303,6 +303,49 @@ void sm_codes_pack(sm_dtype t, void *p, uint64_t i, size_t n, const int32_t *in)
     }
 }
 
+/* Of every two fields of `wide` bits, the upper one's low `bits` move down to the lower one's. */
+static inline uint64_t join(uint64_t v, unsigned wide, unsigned bits, uint64_t lower) {
+    return (v & lower) | (v & lower << wide) >> (wide - bits);
+}
+
+/* Eight codes, one a byte, side by side: neighbours first, then pairs, then fours. */
+static inline uint64_t squeeze8(uint64_t v, unsigned bits) {
+    v = join(v, 8, bits, UINT64_C(0x00FF00FF00FF00FF));
+    v = join(v, 16, 2 * bits, UINT64_C(0x0000FFFF0000FFFF));
+    return join(v, 32, 4 * bits, UINT64_C(0x00000000FFFFFFFF));
+}
+
+static inline void squeeze(uint8_t *b, unsigned bits, size_t eights, const uint8_t *in) {
+    for (size_t k = 0; k < eights; k++, b += bits) {
+        uint64_t v;
+        memcpy(&v, in + 8 * k, 8);
+        v = squeeze8(v, bits);
+        memcpy(b, &v, bits);
+    }
+}
+
+void sm_codes_pack_bytes(sm_dtype t, void *p, uint64_t i, size_t n, const uint8_t *in) {
+    unsigned bits = rows[t].bits;
+    uint8_t *b = p;
+    size_t k = 0;
+    if (bits == 8) {
+        memcpy(b + i, in, n);
+        return;
+    }
+    for (; k < n && (i + k) % 8 != 0; k++)
+        sm_code_put(t, p, i + k, in[k]);
+    size_t eights = (n - k) / 8;
+    b += (i + k) / 8 * bits;
+    if (bits == 4) {
+        squeeze(b, 4, eights, in + k);
+    } else {
+#define SQUEEZE(bits) squeeze(b, bits, eights, in + k)
+        BY_BITS(SQUEEZE)
+    }
+    for (k += 8 * eights; k < n; k++)
+        sm_code_put(t, p, i + k, in[k]);
+}
+
 double sm_elem_get(sm_dtype t, const void *p, uint64_t i) {
     const uint8_t *b = p;
     uint16_t h;

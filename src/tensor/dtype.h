@@ -50,6 +50,8 @@ int64_t sm_code_get(sm_dtype t, const void *p, uint64_t i);
 void sm_code_put(sm_dtype t, void *p, uint64_t i, int64_t v); /* keeps neighbouring elements */
 void sm_codes_unpack(sm_dtype t, const void *p, uint64_t i, size_t n, int32_t *out);
 void sm_codes_pack(sm_dtype t, void *p, uint64_t i, size_t n, const int32_t *in);
+/* The same for unsigned types, of codes that they hold. */
+void sm_codes_pack_bytes(sm_dtype t, void *p, uint64_t i, size_t n, const uint8_t *in);
 /* Any numeric element as f64. */
 double sm_elem_get(sm_dtype t, const void *p, uint64_t i);
 

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * palette.c: histograms of weights, tables from them, codes from tables (palette.h).
- *
- * A histogram has a bin per fp16 number, in ascending order: key 0 is -65504's side, key 65535 the other.  A bin counts
- * weights and sums what they are off its number, in whole units of 2^-13 of fp16's last place there (the last place of
- * an f32 of that size): integers, so that threads may add in any order.
+ * palette.c: tables from histograms of weights, codes from tables (palette.h).
  *
  *     weights of one table, a chunk of rows at a time -> bins     (threads share a large table by chunks)
  *     bins -> numbers with masses -> clusters -> entries          (threads share many tables by tables)
@@ -22,117 +18,25 @@
 #include "tensor/dtype_int.h"
 #include "tensor/enc_int.h"
 #include "tensor/kmeans.h"
+#include "tensor/palette_hist.h"
 #include "tensor/palette_loops.h"
 
 enum {
-    KEYS = 1 << 16,
-    SPAN = 64,        /* keys that are noted together */
+    KEYS = SM_HIST_KEYS,
     READ = 1 << 13,   /* weights decoded at a time */
     CHUNK = 1 << 17,  /* weights of a shared table that a thread takes at a time */
-    SHARED = 1 << 20, /* weights from which on a table is filled by all threads */
+    SHARED = 1 << 20, /* weights from which on a table is filled by all threads, however many tables there are */
     RELEASE = 256,    /* tables whose source is given back together */
     ROUNDS = 16,      /* of moving rounded entries */
     ENTRIES_MAX = 256,
-    BATCH = 256, /* weights in vector code at a time */
+    BATCH = 256,  /* weights in vector code at a time */
+    COMPARED = 4, /* entries of a table up to which weights are compared with edges, whatever they are */
 };
-
-/* ------------------------------------------------------------------ histogram */
-
-typedef struct bin {
-    int64_t off; /* sum of distances to the bin's number, in its units */
-    uint64_t n;
-} bin;
-
-/* Weights are added to `fresh` first: a count in the upper 24 bits, the sum, below 2^12 a weight, in the lower 40. */
-#define FRESH_ONE ((int64_t)1 << 40)
-#define FRESH_MAX ((uint64_t)1 << 23)
-
-typedef struct hist {
-    int64_t *fresh; /* KEYS */
-    uint64_t n_fresh;
-    bin *bins;                 /* KEYS */
-    uint8_t used[KEYS / SPAN]; /* spans that hold something */
-    bool bad;                  /* some weight was not finite, or beyond fp16 */
-} hist;
-
-static bool hist_new(hist *h) {
-    memset(h, 0, sizeof *h);
-    h->bins = sm_alloc_n(KEYS, sizeof *h->bins);
-    h->fresh = sm_alloc_n(KEYS, sizeof *h->fresh);
-    return h->bins != NULL && h->fresh != NULL;
-}
-
-static void hist_free(hist *h) {
-    sm_free(h->bins);
-    sm_free(h->fresh);
-}
-
-/* What is in `fresh` moves to the bins. */
-static void hist_settle(hist *h) {
-    for (size_t s = 0; s < KEYS / SPAN; s++)
-        for (size_t k = s * SPAN; h->used[s] && k < (s + 1) * SPAN; k++) {
-            int64_t off = (int64_t)((uint64_t)h->fresh[k] << 24) >> 24;
-            h->bins[k].off += off;
-            h->bins[k].n += (uint64_t)((h->fresh[k] - off) / FRESH_ONE);
-            h->fresh[k] = 0;
-        }
-    h->n_fresh = 0;
-}
-
-/* Settled bins are empty again. */
-static void hist_clear(hist *h) {
-    for (size_t s = 0; s < KEYS / SPAN; s++)
-        if (h->used[s])
-            memset(h->bins + s * SPAN, 0, SPAN * sizeof *h->bins);
-    memset(h->used, 0, sizeof h->used);
-    h->bad = false;
-}
-
-static inline uint16_t half_of(uint32_t key) {
-    return (uint16_t)(key >= 0x8000 ? key - 0x8000 : 0x8000 | (0x8000 - key));
-}
-
-/* x times scale, a power of two. */
-static void hist_add(hist *h, const float *x, size_t n, float scale) {
-    const sm_palette_loops *l = sm_palette_loops_best();
-    uint32_t key[BATCH];
-    int32_t off[BATCH];
-    for (size_t from = 0, len; from < n; from += len) {
-        len = SM_MIN(n - from, (size_t)BATCH);
-        if (!l->bins(x + from, len, scale, key, off)) {
-            h->bad = true;
-            continue;
-        }
-        if (h->n_fresh + len > FRESH_MAX)
-            hist_settle(h);
-        h->n_fresh += len;
-        for (size_t i = 0; i < len; i++) {
-            h->fresh[key[i]] += FRESH_ONE + off[i];
-            h->used[key[i] / SPAN] = 1;
-        }
-    }
-}
-
-/* What both hold, settled; `from` is empty afterwards. */
-static void hist_merge(hist *to, hist *from) {
-    hist_settle(from);
-    for (size_t s = 0; s < KEYS / SPAN; s++) {
-        if (!from->used[s])
-            continue;
-        to->used[s] = 1;
-        for (size_t k = s * SPAN; k < (s + 1) * SPAN; k++) {
-            to->bins[k].n += from->bins[k].n;
-            to->bins[k].off += from->bins[k].off;
-        }
-    }
-    to->bad = to->bad || from->bad;
-    hist_clear(from);
-}
 
 /* ------------------------------------------------------------------ entries */
 
 typedef struct fitter {
-    hist h;
+    sm_hist *h;
     sm_kmeans *km;
     double *mass, *sum; /* KEYS + 1: prefix sums, sums about `middle` */
     uint32_t n;
@@ -140,7 +44,7 @@ typedef struct fitter {
 } fitter;
 
 static void fitter_free(fitter *f) {
-    hist_free(&f->h);
+    sm_hist_free(&f->h);
     sm_kmeans_free(&f->km);
     sm_free(f->mass);
     sm_free(f->sum);
@@ -148,39 +52,12 @@ static void fitter_free(fitter *f) {
 
 static sm_status fitter_new(fitter *f, sm_err *err) {
     memset(f, 0, sizeof *f);
-    f->mass = sm_alloc_n(KEYS + 1, sizeof *f->mass);
-    f->sum = sm_alloc_n(KEYS + 1, sizeof *f->sum);
-    if (hist_new(&f->h) && f->mass != NULL && f->sum != NULL)
-        return sm_kmeans_new(KEYS, &f->km, err);
-    return SM_NOMEM(err);
-}
-
-/* Bins that hold something as numbers with masses; the histogram is empty again. */
-static void take_numbers(fitter *f) {
-    double total = 0.0, all = 0.0, unit[32];
-    uint32_t n = 0;
-    for (int e = 0; e < 32; e++) /* of a bin's sums: 2^-13 of the last place of fp16 numbers of this exponent */
-        unit[e] = ldexp(1.0, SM_MAX(e, 1) - 38);
-    hist_settle(&f->h);
-    for (uint32_t s = 0; s < KEYS / SPAN; s++)
-        for (uint32_t k = s * SPAN; f->h.used[s] && k < (s + 1) * SPAN; k++) {
-            const bin *b = &f->h.bins[k];
-            if (b->n == 0)
-                continue;
-            uint16_t half = half_of(k);
-            f->mass[++n] = (double)b->n;
-            f->sum[n] = (double)b->n * (double)f16_to_f32(half) + (double)b->off * unit[half >> 10 & 31];
-            total += f->mass[n];
-            all += f->sum[n];
-        }
-    f->n = n;
-    f->middle = n == 0 ? 0.0 : all / total;
-    f->mass[0] = f->sum[0] = 0.0;
-    for (uint32_t i = 1; i <= n; i++) {
-        f->sum[i] = f->sum[i - 1] + (f->sum[i] - f->mass[i] * f->middle);
-        f->mass[i] += f->mass[i - 1];
-    }
-    hist_clear(&f->h);
+    f->mass = sm_realloc(NULL, (KEYS + 1) * sizeof *f->mass); /* not zeroed: what is used becomes resident */
+    f->sum = sm_realloc(NULL, (KEYS + 1) * sizeof *f->sum);
+    if (f->mass == NULL || f->sum == NULL)
+        return SM_NOMEM(err);
+    SM_TRY(sm_hist_new(&f->h, err));
+    return sm_kmeans_new(KEYS, &f->km, err);
 }
 
 /* Mean of the numbers (from, to]. */
@@ -188,39 +65,39 @@ static double mean_of(const fitter *f, uint32_t from, uint32_t to) {
     return f->middle + (f->sum[to] - f->sum[from]) / (f->mass[to] - f->mass[from]);
 }
 
-static double number_at(const fitter *f, uint32_t i) {
-    return mean_of(f, i, i + 1);
+/* Number i lies above v, which is about the middle. */
+static inline bool is_above(const fitter *f, uint32_t i, double v) {
+    return f->sum[i + 1] - f->sum[i] > v * (f->mass[i + 1] - f->mass[i]);
 }
 
-/* What entries cost, up to what every table costs: sum over numbers of mass * (e^2 - 2 e v).  ends[c]: one past the last
- * number that is nearest to entry c. */
+/* What entries cost, up to what every table costs: sum over numbers of mass * (e^2 - 2 e v).  ends[c]: about where the
+ * numbers end that are nearest to entry c, then one past the last. */
 static double cost_of(const fitter *f, const float *entry, int k, uint32_t *ends) {
     double cost = 0.0;
-    uint32_t at = 0;
+    uint32_t from = 0;
     for (int c = 0; c < k; c++) {
-        uint32_t from = at, hi = f->n;
-        double edge = c + 1 < k ? 0.5 * ((double)entry[c] + (double)entry[c + 1]) : INFINITY;
-        while (at < hi) { /* numbers ascend */
-            uint32_t mid = at + (hi - at) / 2;
-            if (number_at(f, mid) <= edge)
-                at = mid + 1;
-            else
-                hi = mid;
-        }
+        uint32_t at = SM_MAX(ends[c], from); /* numbers ascend */
         double e = (double)entry[c] - f->middle;
+        double edge = c + 1 < k ? 0.5 * (e + ((double)entry[c + 1] - f->middle)) : INFINITY;
+        if (c + 1 == k)
+            at = f->n;
+        while (at < f->n && !is_above(f, at, edge))
+            at++;
+        while (c + 1 < k && at > from && is_above(f, at - 1, edge))
+            at--;
         cost += e * (e * (f->mass[at] - f->mass[from]) - 2.0 * (f->sum[at] - f->sum[from]));
-        ends[c] = at;
+        ends[c] = from = at;
     }
     return cost;
 }
 
 /* Entries to the means of what is nearest to them, rounded, while that gains. */
-static void move_entries(fitter *f, int k, sm_dtype aux, int fixed, float *entry) {
-    uint32_t ends[ENTRIES_MAX];
+static void move_entries(fitter *f, int k, sm_dtype aux, int fixed, uint32_t *ends, float *entry) {
     float next[ENTRIES_MAX];
     double cost = cost_of(f, entry, k, ends);
     for (int round = 0; round < ROUNDS; round++) {
         uint32_t next_ends[ENTRIES_MAX];
+        memcpy(next_ends, ends, (size_t)k * sizeof *ends);
         for (int c = 0; c < k; c++) {
             uint32_t from = c == 0 ? 0 : ends[c - 1];
             next[c] = ends[c] == from || c == fixed ? entry[c] : sm_enc_fit(aux, (float)mean_of(f, from, ends[c]));
@@ -238,7 +115,7 @@ static void move_entries(fitter *f, int k, sm_dtype aux, int fixed, float *entry
 static void fit_entries(fitter *f, int n_entries, sm_dtype aux, bool with_zero, float scale, float *entry) {
     uint32_t ends[ENTRIES_MAX];
     int k = 0, fixed = -1;
-    take_numbers(f);
+    f->n = sm_hist_take(f->h, f->mass, f->sum, &f->middle);
     if (f->n > 0)
         k = sm_kmeans_split(f->km, f->mass, f->sum, f->n, n_entries, ends);
     for (int c = 0; c < k; c++)
@@ -250,7 +127,7 @@ static void fit_entries(fitter *f, int n_entries, sm_dtype aux, bool with_zero, 
         entry[fixed] = 0.0f;
     }
     if (k > 1)
-        move_entries(f, k, aux, fixed, entry);
+        move_entries(f, k, aux, fixed, ends, entry);
     for (int c = 0; c < k; c++)
         entry[c] /= scale;
     for (int c = k; c < n_entries; c++)
@@ -267,8 +144,11 @@ sm_status sm_palette_fit_values(const float *x, size_t n, int entries, sm_dtype 
     if (most > 0.0f)
         scale = ldexpf(1.0f, SM_MIN(14 - ilogbf(most), 126));
     if (st == SM_OK) {
-        hist_add(&f.h, x, n, scale);
-        if (f.h.bad)
+        sm_hist_add(f.h, x, n, scale);
+        st = sm_hist_state(f.h);
+        if (st == SM_RESOURCE)
+            SM_NOMEM(err);
+        else if (st != SM_OK)
             st = SM_FAIL(err, SM_BADINPUT, "among %zu weights are some that no table can hold", n);
         else
             fit_entries(&f, entries, aux, with_zero, scale, table);
@@ -326,22 +206,23 @@ typedef struct job {
     size_t chunk; /* rows of a shared table that a thread takes at a time */
     float scale;
     atomic_llong next;
-    atomic_bool bad;
+    atomic_uint most;                 /* bits of the largest finite magnitude */
+    atomic_int state;                 /* SM_OK, or the worst that a histogram said */
     int64_t table_down, table_across; /* the one that all threads fill */
 } job;
 
 /* Rows [from, to) of the tables' column `across` into a histogram. */
-static void read_rows(job *j, int64_t from, int64_t to, int64_t across, float *rows, hist *h) {
+static void read_rows(job *j, int64_t from, int64_t to, int64_t across, float *rows, sm_hist *h) {
     const grid *g = j->g;
     for (int64_t r = from; r < to; r += (int64_t)j->step) {
         int64_t n = SM_MIN((int64_t)j->step, to - r);
         sm_decode_rows(&g->t, (uint64_t)r, (uint64_t)n, rows);
         if (g->n_across == 1) {
-            hist_add(h, rows, (size_t)(n * g->cols), j->scale);
+            sm_hist_add(h, rows, (size_t)(n * g->cols), j->scale);
             continue;
         }
         for (int64_t i = 0; i < n; i++)
-            hist_add(h, rows + i * g->cols + across * g->across, (size_t)g->across, j->scale);
+            sm_hist_add(h, rows + i * g->cols + across * g->across, (size_t)g->across, j->scale);
     }
 }
 
@@ -361,6 +242,12 @@ static void release_tables(const grid *g, int64_t from, int64_t to) {
     sm_mapfile_release(data.p + (size_t)a * per_row, (size_t)(b - a) * per_row);
 }
 
+static void note(job *j, sm_status st) {
+    int was = atomic_load(&j->state);
+    while (st < was && !atomic_compare_exchange_weak(&j->state, &was, st))
+        ;
+}
+
 /* Many tables: each by one thread. */
 static void fit_tables(void *ctx, int ith, int nth) {
     job *j = ctx;
@@ -372,9 +259,8 @@ static void fit_tables(void *ctx, int ith, int nth) {
         if (at >= g->n_down * g->n_across || sm_cancelled())
             return;
         int64_t row = at / g->n_across * g->down;
-        read_rows(j, row, row + g->down, at % g->n_across, j->rows + (size_t)ith * j->step * (size_t)g->cols, &f->h);
-        if (f->h.bad)
-            atomic_store(&j->bad, true);
+        read_rows(j, row, row + g->down, at % g->n_across, j->rows + (size_t)ith * j->step * (size_t)g->cols, f->h);
+        note(j, sm_hist_state(f->h));
         put_table(j, f, at);
         if (at % RELEASE == 0 && at >= 2 * RELEASE)
             release_tables(g, at - 2 * RELEASE, at - RELEASE);
@@ -395,7 +281,7 @@ static void fill_table(void *ctx, int ith, int nth) {
             return;
         int64_t to = SM_MIN(from + (int64_t)j->chunk, g->down);
         read_rows(j, row0 + from, row0 + to, j->table_across, j->rows + (size_t)ith * j->step * (size_t)g->cols,
-                  &j->fit[ith].h);
+                  j->fit[ith].h);
         if (g->t.deinterleave == 0)
             sm_mapfile_release(data.p + (size_t)(row0 + from) * row_bytes, (size_t)(to - from) * row_bytes);
     }
@@ -416,9 +302,8 @@ static void fit_shared(job *j, sm_pool *pool, int n_threads) {
         j->table_across = at % g->n_across;
         run(pool, fill_table, j);
         for (int i = 1; i < n_threads; i++)
-            hist_merge(&j->fit[0].h, &j->fit[i].h);
-        if (j->fit[0].h.bad)
-            atomic_store(&j->bad, true);
+            sm_hist_merge(j->fit[0].h, j->fit[i].h);
+        note(j, sm_hist_state(j->fit[0].h));
         put_table(j, &j->fit[0], at);
     }
 }
@@ -442,17 +327,34 @@ static sm_status bad_weight(const job *j, sm_err *err) {
     return SM_OK;
 }
 
-/* The power of two that brings the largest weight below 2^15, for tables that are finer than fp16. */
-static float scale_for(const job *j) {
+/* The largest finite magnitude of chunks of rows; as bits, magnitudes ascend. */
+static void find_most(void *ctx, int ith, int nth) {
+    job *j = ctx;
     const grid *g = j->g;
-    float most = 0.0f;
+    float *rows = j->rows + (size_t)ith * j->step * (size_t)g->cols;
+    (void)nth;
+    for (;;) {
+        int64_t from = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed) * (int64_t)j->step;
+        uint32_t most = 0, seen = atomic_load(&j->most);
+        if (from >= g->rows || sm_cancelled())
+            return;
+        int64_t n = SM_MIN((int64_t)j->step, g->rows - from);
+        sm_decode_rows(&g->t, (uint64_t)from, (uint64_t)n, rows);
+        for (int64_t i = 0; i < n * g->cols; i++) {
+            uint32_t mag = f32_bits(rows[i]) & 0x7FFFFFFF;
+            most = mag < 0x7F800000u && mag > most ? mag : most;
+        }
+        while (most > seen && !atomic_compare_exchange_weak(&j->most, &seen, most))
+            ;
+    }
+}
+
+/* The power of two that brings the largest weight below 2^15, for tables that are finer than fp16. */
+static float scale_for(job *j, sm_pool *pool) {
     if (j->want->aux == SM_FP16)
         return 1.0f;
-    for (int64_t r = 0; r < g->rows; r++) {
-        sm_decode_rows(&g->t, (uint64_t)r, 1, j->rows);
-        for (int64_t c = 0; c < g->cols; c++)
-            most = isfinite(j->rows[c]) && fabsf(j->rows[c]) > most ? fabsf(j->rows[c]) : most;
-    }
+    run(pool, find_most, j);
+    float most = f32_of_bits(atomic_load(&j->most));
     return most > 0.0f ? ldexpf(1.0f, SM_MIN(14 - ilogbf(most), 126)) : 1.0f;
 }
 
@@ -474,14 +376,17 @@ sm_status sm_palette_fit(const sm_tensor *src, const sm_encoding *want, sm_pool 
         SM_TRY_DONE(SM_NOMEM(err));
     for (int i = 0; i < n_threads; i++)
         SM_TRY_DONE(fitter_new(&j.fit[i], err));
-    j.scale = scale_for(&j);
-    if (g.down * g.across >= SHARED)
+    j.scale = scale_for(&j, pool);
+    int64_t each = g.down * g.across, few = each >= 2 * CHUNK ? n_threads : 0;
+    if (each >= SHARED || g.n_down * g.n_across < few)
         fit_shared(&j, pool, n_threads);
     else
         run(pool, fit_tables, &j);
     if (sm_cancelled())
         st = SM_FAIL(err, SM_CANCELLED, "cancelled");
-    else if (atomic_load(&j.bad))
+    else if (atomic_load(&j.state) == SM_RESOURCE)
+        st = SM_NOMEM(err);
+    else if (atomic_load(&j.state) != SM_OK)
         st = bad_weight(&j, err);
 done:
     for (int i = 0; i < n_threads && j.fit != NULL; i++)
@@ -497,7 +402,8 @@ done:
 
 struct sm_palette_room {
     float entry[ENTRIES_MAX], edge[ENTRIES_MAX]; /* weights above edge[c] are nearer to c + 1 */
-    uint8_t first[KEYS];                         /* code of the least f32 that rounds to a key */
+    uint8_t code[KEYS];                          /* of the fp16 number of a key */
+    uint8_t least[KEYS];                         /* of the least f32 that rounds to a key */
     int n;
     const uint8_t *lut; /* whose `table` is open */
     int64_t table;
@@ -518,11 +424,17 @@ static void load_table(const sm_encoding *want, const uint8_t *lut, int64_t tabl
         entry[c] = (float)sm_elem_get(want->aux, lut, (uint64_t)table * (uint64_t)n + (uint64_t)c);
 }
 
-/* Keys below that of an edge have its code or a lower one; the edge's own key is looked at number by number.  (A scale
- * would not matter: keys are only a first guess.) */
+/* Codes up to a key, from where the last one ended. */
+static uint32_t codes_up_to(uint8_t *codes, uint32_t from, uint32_t end, int c) {
+    if (end <= from)
+        return from;
+    memset(codes + from, c, end - from);
+    return end;
+}
+
+/* Numbers at the key of an edge are on either side of it: the fp16 number itself is looked at here, others one by one. */
 static void open_table(sm_palette_room *r, const sm_encoding *want, const uint8_t *lut, int64_t table, int n) {
-    uint32_t from = 0;
-    uint32_t key;
+    uint32_t from = 0, least_from = 0, key;
     int32_t off;
     if (r->lut == lut && r->table == table)
         return;
@@ -533,31 +445,43 @@ static void open_table(sm_palette_room *r, const sm_encoding *want, const uint8_
     for (int c = 0; c + 1 < n; c++)
         r->edge[c] = (float)(0.5 * ((double)r->entry[c] + (double)r->entry[c + 1]));
     r->edge[n - 1] = INFINITY;
-    if (n <= SM_PALETTE_FEW)
+    if (n <= COMPARED)
         return;
     for (int c = 0; c + 1 < n; c++) {
         sm_palette_loops_c()->bins(&r->edge[c], 1, 1.0f, &key, &off);
-        if (key + 1u > from) {
-            memset(r->first + from, c, key + 1u - from);
-            from = key + 1u;
-        }
+        uint16_t half = (uint16_t)(key >= 0x8000 ? key - 0x8000 : 0x8000 | (0x8000 - key));
+        from = codes_up_to(r->code, from, key + (f16_to_f32(half) <= r->edge[c]), c);
+        if (n > SM_PALETTE_FEW)
+            least_from = codes_up_to(r->least, least_from, key + 1u, c);
     }
-    memset(r->first + from, n - 1, KEYS - from);
+    memset(r->code + from, n - 1, KEYS - from);
+    if (n > SM_PALETTE_FEW)
+        memset(r->least + least_from, n - 1, KEYS - least_from);
 }
 
-static void codes_of(sm_palette_room *r, const float *x, size_t n, int32_t *codes) {
+static void codes_of(sm_palette_room *r, const float *x, size_t n, uint8_t *codes) {
     const sm_palette_loops *l = sm_palette_loops_best();
+    uint16_t whole[BATCH];
     uint32_t key[BATCH];
     int32_t off[BATCH];
-    if (r->n <= SM_PALETTE_FEW) {
+    if (r->n <= COMPARED) {
         l->count(x, n, r->edge, r->n - 1, codes);
         return;
     }
     for (size_t from = 0, len; from < n; from += len) {
         len = SM_MIN(n - from, (size_t)BATCH);
+        if (l->keys(x + from, len, 1.0f, whole)) {
+            for (size_t i = 0; i < len; i++)
+                codes[from + i] = r->code[whole[i]];
+            continue;
+        }
+        if (r->n <= SM_PALETTE_FEW) {
+            l->count(x + from, len, r->edge, r->n - 1, codes + from);
+            continue;
+        }
         l->bins(x + from, len, 1.0f, key, off);
         for (size_t i = 0; i < len; i++) {
-            int c = r->first[key[i]];
+            uint8_t c = r->least[key[i]];
             while (x[from + i] > r->edge[c])
                 c++;
             codes[from + i] = c;
@@ -565,33 +489,50 @@ static void codes_of(sm_palette_room *r, const float *x, size_t n, int32_t *code
     }
 }
 
+/* Of rows [row, row + n), those and their columns that share a table: tables across, then down. */
+typedef struct piece {
+    int64_t table, row, n; /* rows, counted from the first one */
+    int64_t col, cols;
+} piece;
+
+static bool next_piece(const grid *g, uint64_t row, uint64_t n, piece *p) {
+    int64_t end = (int64_t)(row + n), at = (int64_t)row + p->row;
+    if (p->n > 0 && p->col + p->cols < g->cols) {
+        p->col += p->cols;
+        p->table++;
+        return true;
+    }
+    at += p->n;
+    if (at >= end)
+        return false;
+    int64_t down = at / g->down;
+    *p = (piece){down * g->n_across, at - (int64_t)row, SM_MIN((down + 1) * g->down, end) - at, 0, g->across};
+    return true;
+}
+
 void sm_palette_codes(const sm_tensor *src, const sm_encoding *want, const uint8_t *lut, uint64_t row, uint64_t n,
-                      const float *x, int32_t *codes, sm_palette_room *r) {
+                      const float *x, uint8_t *codes, sm_palette_room *r) {
     grid g = grid_of(src, want);
-    int64_t at = (int64_t)row, end = at + (int64_t)n;
-    while (at < end) {
-        int64_t down = at / g.down, to = SM_MIN((down + 1) * g.down, end), skip = (at - (int64_t)row) * g.cols;
-        for (int64_t k = 0; k < g.n_across; k++) {
-            open_table(r, want, lut, down * g.n_across + k, g.entries);
-            if (g.n_across == 1) {
-                codes_of(r, x + skip, (size_t)((to - at) * g.cols), codes + skip);
-                continue;
-            }
-            for (int64_t i = 0; i < to - at; i++)
-                codes_of(r, x + skip + i * g.cols + k * g.across, (size_t)g.across,
-                         codes + skip + i * g.cols + k * g.across);
-        }
-        at = to;
+    piece p = {0};
+    while (next_piece(&g, row, n, &p)) {
+        int64_t at = p.row * g.cols + p.col, runs = g.n_across == 1 ? 1 : p.n;
+        open_table(r, want, lut, p.table, g.entries);
+        for (int64_t i = 0; i < runs; i++, at += g.cols)
+            codes_of(r, x + at, (size_t)(p.n * p.cols / runs), codes + at);
     }
 }
 
-void sm_palette_values(const sm_tensor *src, const sm_encoding *want, const uint8_t *lut, uint64_t row,
-                       const int32_t *codes, float *out) {
+void sm_palette_values(const sm_tensor *src, const sm_encoding *want, const uint8_t *lut, uint64_t row, uint64_t n,
+                       const uint8_t *codes, float *out) {
     grid g = grid_of(src, want);
     float entry[ENTRIES_MAX];
-    for (int64_t k = 0; k < g.n_across; k++) {
-        load_table(want, lut, (int64_t)row / g.down * g.n_across + k, g.entries, entry);
-        for (int64_t i = k * g.across; i < (k + 1) * g.across; i++)
-            out[i] = entry[codes[i]];
+    piece p = {0};
+    while (next_piece(&g, row, n, &p)) {
+        load_table(want, lut, p.table, g.entries, entry);
+        for (int64_t i = 0; i < p.n; i++) {
+            int64_t at = (p.row + i) * g.cols + p.col;
+            for (int64_t k = at; k < at + p.cols; k++)
+                out[k] = entry[codes[k]];
+        }
     }
 }

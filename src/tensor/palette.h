@@ -38,9 +38,9 @@ typedef struct sm_palette_room sm_palette_room; /* scratch of one thread for one
 sm_status sm_palette_room_new(sm_palette_room **out, sm_err *err);
 void sm_palette_room_free(sm_palette_room **r);
 void sm_palette_codes(const sm_tensor *src, const sm_encoding *want, const uint8_t *lut, uint64_t row, uint64_t n,
-                      const float *x, int32_t *codes, sm_palette_room *r);
-/* Values of packed codes of one row: what sm_decode_rows gives for the whole tensor, before rounding. */
-void sm_palette_values(const sm_tensor *src, const sm_encoding *want, const uint8_t *lut, uint64_t row,
-                       const int32_t *codes, float *out);
+                      const float *x, uint8_t *codes, sm_palette_room *r);
+/* Their values: what sm_decode_rows gives for the whole tensor, before rounding. */
+void sm_palette_values(const sm_tensor *src, const sm_encoding *want, const uint8_t *lut, uint64_t row, uint64_t n,
+                       const uint8_t *codes, float *out);
 
 #endif

@@ -340,18 +340,6 @@ static sm_tensor written(const sm_tensor *src, const sm_encoding *want, uint64_t
 
 enum { PALETTE_ELEMS = 1 << 13 }; /* weights that get codes at a time */
 
-/* Row `row` as it was written at `at`, unrounded. */
-static void written_row(const sm_tensor *src, const sm_encoding *want, const sm_tensor *got, uint64_t row, uint64_t at,
-                        uint8_t *const out[SM_PART_COUNT], scratch *s) {
-    size_t cols = (size_t)sm_tensor_cols(src);
-    if (want->id != SM_ENC_LUT || sm_enc_eq(&src->enc, want, src->rank)) {
-        sm_decode_rows(got, at, 1, s->y);
-        return;
-    }
-    sm_codes_unpack(want->code, out[SM_PART_DATA], at * cols, cols, s->q);
-    sm_palette_values(src, want, out[SM_PART_LUT], row, s->q, s->y);
-}
-
 /* How errors of written rows are measured: NULL sums, nothing is. */
 typedef struct meter {
     sm_isa isa;
@@ -360,22 +348,20 @@ typedef struct meter {
     sm_xerr *sums;
 } meter;
 
-/* Row `row` of src, written as row `at` of out, against its unrounded values, which are in s->x. */
-static void measure(const meter *m, const sm_tensor *src, const sm_encoding *want, uint64_t row, uint64_t at,
-                    uint8_t *const out[SM_PART_COUNT], scratch *s) {
+/* A row of src, written as row `at`, against its unrounded values, which are in s->x. */
+static void measure(const meter *m, const sm_tensor *src, uint64_t at, scratch *s) {
     size_t cols = (size_t)sm_tensor_cols(src);
     if (m->sums == NULL)
         return;
-    written_row(src, want, &m->got, row, at, out, s);
+    sm_decode_rows(&m->got, at, 1, s->y);
     sm_row_errors(m->isa, s->x, s->y, cols, src->dtype, m->want_dtype, m->sums);
 }
 
 /* The same for rows that are all written. */
-static void measure_rows(const meter *m, const sm_tensor *src, const sm_encoding *want, uint64_t row, uint64_t n,
-                         uint8_t *const out[SM_PART_COUNT], scratch *s) {
+static void measure_rows(const meter *m, const sm_tensor *src, uint64_t row, uint64_t n, scratch *s) {
     for (uint64_t r = 0; r < n && m->sums != NULL; r++) {
         decode_unrounded(src, row + r, s->x);
-        measure(m, src, want, row + r, r, out, s);
+        measure(m, src, r, s);
     }
 }
 
@@ -452,19 +438,34 @@ static sm_status one_row(const sm_tensor *src, const sm_encoding *want, const pl
     return st;
 }
 
+/* Errors of rows whose values x and y are known, or of x decoded again where it was rounded. */
+static void measure_values(const meter *m, const sm_tensor *src, const plan *p, uint64_t row, uint64_t n, float *x,
+                           const float *y) {
+    size_t cols = (size_t)sm_tensor_cols(src);
+    for (uint64_t r = 0; r < n; r++) {
+        if (p->rounds)
+            decode_unrounded(src, row + r, x + r * cols);
+        sm_row_errors(m->isa, x + r * cols, y + r * cols, cols, src->dtype, m->want_dtype, m->sums);
+    }
+}
+
 /* Codes of tables that are fitted already, some rows at a time. */
-static sm_status palette_rows(const sm_tensor *src, const sm_encoding *want, uint64_t row, uint64_t n,
-                              uint8_t *out[SM_PART_COUNT], sm_err *err) {
+static sm_status palette_rows(const sm_tensor *src, const sm_encoding *want, const plan *p, const meter *m,
+                              uint64_t row, uint64_t n, uint8_t *out[SM_PART_COUNT], sm_err *err) {
     size_t cols = (size_t)sm_tensor_cols(src), step = SM_MIN(SM_MAX(PALETTE_ELEMS / cols, (size_t)1), (size_t)n);
     sm_palette_room *room = NULL;
-    float *x = sm_alloc_n(step * cols, sizeof *x);
-    int32_t *q = sm_alloc_n(step * cols, sizeof *q);
+    float *x = sm_alloc_n(step * cols, 2 * sizeof *x), *y = x + step * cols;
+    uint8_t *q = sm_alloc_n(step * cols, sizeof *q);
     sm_status st = x == NULL || q == NULL ? SM_NOMEM(err) : sm_palette_room_new(&room, err);
     for (uint64_t r = 0; r < n && st == SM_OK; r += step) {
         uint64_t k = SM_MIN((uint64_t)step, n - r);
         sm_decode_rows(src, row + r, k, x);
         sm_palette_codes(src, want, out[SM_PART_LUT], row + r, k, x, q, room);
-        sm_codes_pack(want->code, out[SM_PART_DATA], r * cols, (size_t)k * cols, q);
+        sm_codes_pack_bytes(want->code, out[SM_PART_DATA], r * cols, (size_t)k * cols, q);
+        if (m->sums != NULL) {
+            sm_palette_values(src, want, out[SM_PART_LUT], row + r, k, q, y);
+            measure_values(m, src, p, row + r, k, x, y);
+        }
     }
     sm_palette_room_free(&room);
     sm_free(x);
@@ -506,14 +507,15 @@ sm_status sm_transcode_rows(const sm_tensor *src, const sm_encoding *want, sm_dt
     meter m = {SM_ISA_C, written(src, want, n, out), want_dtype, xe == NULL ? NULL : &sums};
     if (xe != NULL && sm_isa_choose(&m.isa, NULL) != SM_OK)
         m.isa = SM_ISA_C;
-    if (p.how == SM_CARRY_SAME || sm_transcode_has_tables(src, want)) {
-        SM_TRY_DONE(p.how == SM_CARRY_SAME ? same_rows(src, row, n, &s, out, err)
-                                           : palette_rows(src, want, row, n, out, err));
-        measure_rows(&m, src, want, row, n, out, &s);
+    if (p.how == SM_CARRY_SAME) {
+        SM_TRY_DONE(same_rows(src, row, n, &s, out, err));
+        measure_rows(&m, src, row, n, &s);
+    } else if (want->id == SM_ENC_LUT) {
+        SM_TRY_DONE(palette_rows(src, want, &p, &m, row, n, out, err));
     } else {
         for (uint64_t r = 0; r < n; r++) {
             SM_TRY_DONE(one_row(src, want, &p, row + r, r, &s, xe != NULL, out, err));
-            measure(&m, src, want, row + r, r, out, &s);
+            measure(&m, src, r, &s);
         }
     }
     if (xe != NULL)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pkg_tools import SMELT, made_matrices, scratch, source, source_tensors
 
+SHORT = 0.05  # seconds; what takes less is timed three times, ours always, and the least counts
 TOOL = os.path.join(os.path.dirname(SMELT), "tests", "tools", "encode_tensor")
 
 
@@ -24,9 +25,13 @@ def ours(x, bits, group):
 
 def theirs(x, bits, group):
     from coremltools.optimize.coreml._quantization_passes import palettize_weights
-    start = time.process_time()
-    p = palettize_weights.blockwise_compress(x, "KMEANS", bits, [group, 0], channel_axis=0)
-    took = time.process_time() - start
+    took = SHORT
+    for i in range(3):
+        start = time.process_time()
+        p = palettize_weights.blockwise_compress(x, "KMEANS", bits, [group, 0], channel_axis=0)
+        took = min(took, time.process_time() - start) if i else time.process_time() - start
+        if took >= SHORT:
+            break
     y, per = np.empty(x.shape, np.float32), x.shape[0] // p.lut.shape[0]
     for i in range(p.lut.shape[0]):
         rows = slice(i * per, (i + 1) * per)

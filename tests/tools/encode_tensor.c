@@ -6,8 +6,9 @@
  *     encode_tensor - < LIST                      many: a line each, the five words separated by tabs
  *
  * OUT holds the decoded products, scale * (code - offset), before their rounding to fp16.  "lut(uint4, fp16, [16, 64])"
- * fits palettes; a line says how many seconds of CPU a tensor took.
+ * fits palettes; a line says how many seconds of CPU a tensor took, palettes the least of three times.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,13 +46,17 @@ static int encode(const char *text, int64_t rows, int64_t cols, const char *in, 
         out[p] = malloc(bytes[p] + 1);
         t.part[p] = (sm_bytes){out[p], bytes[p]};
     }
-    double start = now();
+    double least = INFINITY;
     sm_tensor src = sm_tensor_dense(SM_FP32, 2, t.dims, x);
-    sm_status st = e.id == SM_ENC_LUT ? sm_transcode_whole(&src, &e, SM_FP32, NULL, out, NULL, &err)
-                                      : sm_affine_encode(&e, cols, (uint64_t)rows, x, out, &err);
-    if (st != SM_OK)
-        return fail(err.msg);
-    printf("%.6f\n", now() - start);
+    for (int i = 0; i < (e.id == SM_ENC_LUT ? 3 : 1); i++) {
+        double start = now();
+        sm_status st = e.id == SM_ENC_LUT ? sm_transcode_whole(&src, &e, SM_FP32, NULL, out, NULL, &err)
+                                          : sm_affine_encode(&e, cols, (uint64_t)rows, x, out, &err);
+        if (st != SM_OK)
+            return fail(err.msg);
+        least = fmin(least, now() - start);
+    }
+    printf("%.6f\n", least);
     sm_decode_rows(&t, 0, (uint64_t)rows, x);
     f = fopen(path, "wb");
     if (f == NULL || fwrite(x, 4, n, f) != n || fclose(f) != 0)

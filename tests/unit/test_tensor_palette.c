@@ -8,7 +8,9 @@
 
 #include "sweep.h"
 #include "tensor/kmeans.h"
+#include "tensor/kmeans_walk.h"
 #include "tensor/palette.h"
+#include "tensor/palette_loops.h"
 #include "tensor/transcode.h"
 
 static uint32_t seed_now;
@@ -165,6 +167,103 @@ static void unlike_numbers(void **state) {
         assert_int_equal(end, 1);
     }
     sm_kmeans_free(&w);
+}
+
+/* ---- loops ---- */
+
+/* Numbers of every kind that histograms give: few and many, far apart and near, equal masses and not. */
+static void walks_agree(void **state) {
+    (void)state;
+    enum { N = 3000 };
+    static double mass[N + 1], sum[N + 1], best[2][N + 1];
+    static uint32_t prev[2][N + 1];
+    static sm_kmeans_start queue[N + 1];
+    seed_now = 17;
+    for (int run = 0; run < 60; run++) {
+        uint32_t n = run < 20 ? 2 + rnd() % 30 : 2 + rnd() % (N - 2);
+        double at = run % 3 == 0 ? 0.0 : -5.0;
+        for (uint32_t i = 0; i < n; i++) {
+            double m = run % 2 == 0 ? 1.0 : (double)(1 + rnd() % 9);
+            at += run % 4 == 0 ? 1.0 : (double)(1 + rnd() % 1000) * (rnd() % 50 == 0 ? 1.0 : 1e-3);
+            mass[i + 1] = mass[i] + m;
+            sum[i + 1] = sum[i] + m * at;
+        }
+        assert_int_equal(sm_kmeans_loops_c()->halves(mass, sum, n), sm_kmeans_loops_best()->halves(mass, sum, n));
+        for (double price = 1e-6; price < 1e9; price *= 10) {
+            for (int i = 0; i < 2; i++) {
+                sm_kmeans_walk w = {mass, sum, n, price, best[i], prev[i], queue};
+                (i == 0 ? sm_kmeans_loops_c() : sm_kmeans_loops_best())->walk(&w);
+            }
+            assert_memory_equal(best[0], best[1], (n + 1) * sizeof best[0][0]);
+            assert_memory_equal(prev[0] + 1, prev[1] + 1, n * sizeof prev[0][0]);
+            /* And the best there is: by the definition, over all starts. */
+            for (uint32_t j = n < 200 ? 1 : n; j <= n; j++) {
+                double most = -INFINITY;
+                for (uint32_t i = 0; i < j; i++) {
+                    double s = sum[j] - sum[i];
+                    most = fmax(most, best[0][i] + s * s / (mass[j] - mass[i]) - price);
+                }
+                assert_true(fabs(best[0][j] - most) <= 1e-9 * (fabs(most) + price));
+            }
+        }
+    }
+}
+
+static void palette_loops_agree(void **state) {
+    (void)state;
+    enum { N = 999 };
+    static float x[N], edge[SM_PALETTE_FEW];
+    static uint16_t half[2][N];
+    static uint32_t key[2][N];
+    static int32_t off[2][N];
+    static uint8_t code[2][N];
+    const sm_palette_loops *l[2] = {sm_palette_loops_c(), sm_palette_loops_best()};
+    seed_now = 19;
+    for (int run = 0; run < 40; run++) {
+        bool whole = run % 2 == 0, ok[2];
+        for (int i = 0; i < N; i++) {
+            uint16_t h = (uint16_t)(rnd() % 3 == 0 ? rnd() % 0x800 : rnd());
+            x[i] = whole ? sm_f16_to_f32(h & 0xFBFF) : ldexpf(normal(), (int)(rnd() % 40) - 28);
+        }
+        if (run % 8 == 6)
+            x[run * 20] = run % 16 == 6 ? INFINITY : 65520.0f;
+        for (int k = 0; k < 2; k++)
+            ok[k] = l[k]->keys(x, N, 1.0f, half[k]);
+        assert_true(ok[0] == ok[1] && ok[0] == (whole && run % 8 != 6));
+        if (ok[0])
+            assert_memory_equal(half[0], half[1], sizeof half[0]);
+        for (int k = 0; k < 2; k++)
+            ok[k] = l[k]->bins(x, N, 1.0f, key[k], off[k]);
+        assert_true(ok[0] == ok[1] && ok[0] == (run % 8 != 6));
+        for (int i = 0; i < N; i++) {
+            assert_true(key[0][i] == key[1][i] && off[0][i] == off[1][i]);
+            assert_true(!whole || run % 8 == 6 || (key[0][i] == half[0][i] && off[0][i] == 0));
+        }
+        for (int i = 0; i < SM_PALETTE_FEW; i++)
+            edge[i] = x[rnd() % N];
+        for (int k = 0; k < 2; k++)
+            l[k]->count(x, N, edge, run % (SM_PALETTE_FEW + 1), code[k]);
+        assert_memory_equal(code[0], code[1], sizeof code[0]);
+    }
+}
+
+static void bytes_pack_as_codes(void **state) {
+    (void)state;
+    static const sm_dtype types[] = {SM_UINT1, SM_UINT2, SM_UINT3, SM_UINT4, SM_UINT6, SM_UINT8};
+    seed_now = 23;
+    for (int run = 0; run < 600; run++) {
+        sm_dtype t = types[run % 6];
+        uint8_t q[120], a[256], b[256];
+        int32_t wide[120];
+        size_t n = rnd() % 120, at = rnd() % 60;
+        for (size_t i = 0; i < n; i++)
+            wide[i] = q[i] = (uint8_t)(rnd() % (1u << sm_dtype_bits(t)));
+        for (size_t i = 0; i < sizeof a; i++)
+            a[i] = b[i] = (uint8_t)rnd();
+        sm_codes_pack(t, a, at, n, wide);
+        sm_codes_pack_bytes(t, b, at, n, q);
+        assert_memory_equal(a, b, sizeof a);
+    }
 }
 
 /* ---- tables ---- */
@@ -453,9 +552,18 @@ static void out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(clusters_are_best), cmocka_unit_test(large_is_optimal),     cmocka_unit_test(unlike_numbers),
-        cmocka_unit_test(tables_of_values),  cmocka_unit_test(special_tables),       cmocka_unit_test(groups),
-        cmocka_unit_test(shared_table),      cmocka_unit_test(few_values_are_exact), cmocka_unit_test(refused),
+        cmocka_unit_test(walks_agree),
+        cmocka_unit_test(palette_loops_agree),
+        cmocka_unit_test(bytes_pack_as_codes),
+        cmocka_unit_test(clusters_are_best),
+        cmocka_unit_test(large_is_optimal),
+        cmocka_unit_test(unlike_numbers),
+        cmocka_unit_test(tables_of_values),
+        cmocka_unit_test(special_tables),
+        cmocka_unit_test(groups),
+        cmocka_unit_test(shared_table),
+        cmocka_unit_test(few_values_are_exact),
+        cmocka_unit_test(refused),
         cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
