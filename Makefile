@@ -70,7 +70,7 @@ kcheck: program
 SECONDS ?= 60
 fuzz:
 	@tools/setup.sh test
-	@for t in gguf miltext raise mlmodel blob npz tokenizer prompt template; do tests/fuzz/run.sh $$t $(SECONDS) || exit 1; done
+	@for t in gguf miltext raise mlmodel folder blob npz tokenizer prompt template; do tests/fuzz/run.sh $$t $(SECONDS) || exit 1; done
 
 # Which room includes which; fails on an upward or sideways edge.
 map: program

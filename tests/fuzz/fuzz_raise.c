@@ -3,16 +3,13 @@
  * fuzz_raise.c: any program, as MIL text, through the passes: a package's program is raised, a row-form one is lowered by
  * every profile.  What comes out is a valid graph; what does not come out says why.
  *
- * Bytes changed at random rarely give a program, so half of the changes here are of words: one number or name of the text
- * takes the place of another.
+ * Most changes are of words (words.h).
  */
-#include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "graph/rows.h"
 #include "pass/pass.h"
+#include "words.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 size_t LLVMFuzzerCustomMutator(uint8_t *p, size_t n, size_t max, unsigned seed);
@@ -69,36 +66,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n) {
     return 0;
 }
 
-/* ------------------------------------------------------------------ changes of words */
-static bool is_word(uint8_t c) {
-    return isalnum(c) || c == '_' || c == '.' || c == '-';
-}
-
-/* The first word at or behind `at`, its length in *len; n when there is none. */
-static size_t word_at(const uint8_t *p, size_t n, size_t at, size_t *len) {
-    while (at < n && !is_word(p[at]))
-        at++;
-    *len = 0;
-    while (at + *len < n && is_word(p[at + *len]))
-        ++*len;
-    return at;
-}
-
 size_t LLVMFuzzerCustomMutator(uint8_t *p, size_t n, size_t max, unsigned seed) {
-    uint8_t with[64];
-    size_t a_len, b_len;
     if (n < 16 || seed % 4 == 0)
         return LLVMFuzzerMutate(p, n, max);
     srand(seed);
-    for (int times = 1 + rand() % 3; times > 0; times--) {
-        size_t a = word_at(p, n, (size_t)rand() % n, &a_len), b = word_at(p, n, (size_t)rand() % n, &b_len);
-        if (a_len == 0 || b_len == 0 || b_len > sizeof with || n - a_len + b_len > max ||
-            (isdigit(p[a]) != 0) != (isdigit(p[b]) != 0))
-            continue;
-        memcpy(with, p + b, b_len);
-        memmove(p + a + b_len, p + a + a_len, n - a - a_len);
-        memcpy(p + a, with, b_len);
-        n = n - a_len + b_len;
-    }
-    return n;
+    return change_words(p, n, 0, n, max);
 }
