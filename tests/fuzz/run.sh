@@ -55,7 +55,8 @@ objects=
 plain=
 if [ "$name" = folder ]; then
     set -- -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
-    [ -f "$work/lib/build.ninja" ] || CC=clang meson setup "$work/lib" -Doptimization=1 -Dc_args="$*" -Dc_link_args="$*" >"$work/setup.log" || {
+    [ -f "$work/lib/build.ninja" ] || CC=clang meson setup "$work/lib" -Doptimization=1 -Db_ndebug=false \
+        -Dc_args="$*" -Dc_link_args="$*" >"$work/setup.log" || {
         cat "$work/setup.log" >&2
         exit 1
     }
