@@ -13,6 +13,12 @@
 
 #include "base/number.h"
 
+/* What a part gives: outputs by name, and the one that is of floats, when there is just one. */
+typedef struct giving {
+    sm_map *names;
+    sm_value *one;
+} giving;
+
 /* Features by name: the chain's inputs and what parts gave out so far. */
 typedef struct chain {
     const sm_chain *o;
@@ -23,6 +29,12 @@ typedef struct chain {
         sm_value **v;
         size_t n, cap;
     } values;
+    giving *gives; /* [n_parts] */
+    sm_map *stems; /* names of states -> index into again */
+    struct {
+        int *v; /* number to try next behind the name */
+        size_t n, cap;
+    } again;
     int64_t *number; /* by symbol: what a later part makes of it; -1: nothing */
     int n_sym;
     sm_err *err;
@@ -59,30 +71,44 @@ static bool shapes_agree(sm_graph *g, const sm_type *a, const sm_type *b) {
     return agree;
 }
 
-/* The output of part `from` that input `in` of a later part takes; NULL: none.  loose: also under another name. */
-static sm_value *source_in(sm_graph *g, const sm_func *from, const sm_value *in, bool loose) {
-    const sm_block *b = from->body;
+static sm_status note_outputs(chain *c) {
+    c->gives = sm_alloc_n((size_t)c->o->n_parts, sizeof *c->gives);
+    if (c->gives == NULL)
+        return SM_NOMEM(c->err);
+    for (int k = 0; k < c->o->n_parts; k++) {
+        const sm_block *b = c->o->parts[k]->body;
+        giving *g = &c->gives[k];
+        int floats = 0;
+        g->names = sm_map_new((size_t)b->n_out);
+        if (g->names == NULL)
+            return SM_NOMEM(c->err);
+        for (int i = 0; i < b->n_out; i++) {
+            if (!sm_map_put(g->names, sm_sv_of(b->out[i]->name), i, NULL, NULL))
+                return SM_NOMEM(c->err);
+            if (is_float(&b->out[i]->type) && ++floats == 1)
+                g->one = b->out[i];
+        }
+        g->one = floats == 1 ? g->one : NULL;
+    }
+    return SM_OK;
+}
+
+/* The output of part k that input `in` of a later part takes; NULL: none.  loose: also under another name. */
+static sm_value *source_in(const chain *c, int k, const sm_value *in, bool loose) {
+    const giving *g = &c->gives[k];
+    int64_t at;
     if (in->type.kind != SM_V_TENSOR)
         return NULL;
-    for (int i = 0; i < b->n_out; i++)
-        if (strcmp(b->out[i]->name, in->name) == 0)
-            return b->out[i];
-    if (!loose || !is_float(&in->type) || in->type.rank < 3)
-        return NULL;
-    sm_value *one = NULL;
-    for (int i = 0; i < b->n_out; i++)
-        if (is_float(&b->out[i]->type)) {
-            if (one != NULL)
-                return NULL;
-            one = b->out[i];
-        }
-    return one != NULL && shapes_agree(g, &one->type, &in->type) ? one : NULL;
+    if (sm_map_get(g->names, sm_sv_of(in->name), &at))
+        return c->o->parts[k]->body->out[at];
+    bool fits = loose && is_float(&in->type) && in->type.rank >= 3 && g->one != NULL;
+    return fits && shapes_agree(c->f->graph, &g->one->type, &in->type) ? g->one : NULL;
 }
 
 /* The last earlier part that gives input `in` of part k; *out its output. */
 static int source_of(const chain *c, int k, const sm_value *in, sm_value **out) {
     for (int i = k - 1; i >= 0; i--) {
-        *out = source_in(c->f->graph, c->o->parts[i], in, c->o->loose && i == k - 1);
+        *out = source_in(c, i, in, c->o->loose && i == k - 1);
         if (*out != NULL)
             return i;
     }
@@ -130,9 +156,18 @@ static sm_status add_input(chain *c, const sm_value *in, const char *name, sm_va
 /* A part's state, under a name that no other input has. */
 static sm_status add_state(chain *c, const sm_value *in, sm_value **out) {
     char name[256];
+    sm_sv stem = {in->name, SM_MIN(strlen(in->name), 200)};
+    int64_t at = (int64_t)c->again.n;
+    bool known = false;
     snprintf(name, sizeof name, "%s", in->name);
-    for (int k = 2; feature(c, name) != NULL; k++)
-        snprintf(name, sizeof name, "%.200s_%d", in->name, k);
+    if (feature(c, name) != NULL) {
+        if (!SM_GROW(&c->again) || !sm_map_put(c->stems, stem, at, &known, &at))
+            return SM_NOMEM(c->err);
+        if (!known)
+            c->again.v[c->again.n++] = 2;
+    }
+    while (feature(c, name) != NULL)
+        snprintf(name, sizeof name, "%.*s_%d", (int)stem.n, stem.p, c->again.v[at]++);
     SM_TRY(add_input(c, in, name, out));
     return set_feature(c, (*out)->name, *out);
 }
@@ -282,8 +317,9 @@ sm_status sm_func_chain(sm_graph *g, const sm_chain *o, sm_func **out, sm_err *e
     for (int i = 0; i < o->n_parts; i++)
         opset = SM_MAX(opset, o->parts[i]->opset);
     c.features = sm_map_new(64);
-    if (c.features == NULL)
-        return SM_NOMEM(err);
+    c.stems = sm_map_new(8);
+    SM_TRY_DONE(c.features == NULL || c.stems == NULL ? SM_NOMEM(err) : SM_OK);
+    SM_TRY_DONE(note_outputs(&c));
     SM_TRY_DONE(sm_func_new(g, o->name, opset, &c.f, err));
     sm_build_start(&c.b, c.f);
     SM_TRY_DONE(build(&c));
@@ -293,7 +329,12 @@ sm_status sm_func_chain(sm_graph *g, const sm_chain *o, sm_func **out, sm_err *e
 done:
     if (st != SM_OK && c.f != NULL)
         sm_graph_drop_func(g, c.f);
+    for (int i = 0; c.gives != NULL && i < o->n_parts; i++)
+        sm_map_free(&c.gives[i].names);
+    sm_free(c.gives);
     sm_map_free(&c.features);
+    sm_map_free(&c.stems);
+    sm_free(c.again.v);
     sm_free(c.values.v);
     sm_free(c.number);
     return st;

@@ -155,25 +155,43 @@ static bool is_hidden(const sm_type *t) {
     return t->kind == SM_V_TENSOR && sm_dtype_kind(t->dtype) == 'f' && t->rank >= 3;
 }
 
-/* Does the part give an array of the shape of one that it takes? */
-static bool gives_what_it_takes(const sm_func *f) {
-    for (int i = 0; i < f->body->n_in; i++)
-        for (int k = 0; k < f->body->n_out; k++) {
-            const sm_type *a = &f->body->in[i]->type, *b = &f->body->out[k]->type;
-            bool same = is_hidden(a) && is_hidden(b) && a->rank == b->rank;
-            for (int x = 0; same && x < a->rank; x++) /* tokens may be fewer: a prefill may give its last row */
-                same = x + 1 < a->rank ? true : sm_dim_equal(f->graph, a->dims[x], b->dims[x]) == 1;
-            if (same)
-                return true;
-        }
-    return false;
+/* What two arrays of hidden states have in common: rank and width.  Tokens may be fewer: a prefill may give its last row.
+ * Equal extents are one handle. */
+typedef struct hidden {
+    int64_t rank, width;
+} hidden;
+
+static sm_sv hidden_key(const sm_type *t, hidden *out) {
+    *out = (hidden){t->rank, t->dims[t->rank - 1]};
+    return (sm_sv){(const char *)out, sizeof *out};
 }
 
-static place place_of(const sm_func *f) {
-    bool takes_hidden = false;
+/* Does the part give an array of hidden states that it takes? */
+static sm_status gives_what_it_takes(const sm_func *f, bool *gives, sm_err *err) {
+    const sm_block *b = f->body;
+    hidden *keys = sm_alloc_n((size_t)b->n_in + 1, sizeof *keys), one;
+    sm_map *taken = sm_map_new((size_t)b->n_in);
+    sm_status st = keys == NULL || taken == NULL ? SM_NOMEM(err) : SM_OK;
+    int64_t at;
+    *gives = false;
+    for (int i = 0; st == SM_OK && i < b->n_in; i++)
+        if (is_hidden(&b->in[i]->type) && b->in[i]->type.dims[b->in[i]->type.rank - 1] != SM_DIM_UNKNOWN &&
+            !sm_map_put(taken, hidden_key(&b->in[i]->type, &keys[i]), i, NULL, NULL))
+            st = SM_NOMEM(err);
+    for (int k = 0; st == SM_OK && k < b->n_out && !*gives; k++)
+        *gives = is_hidden(&b->out[k]->type) && sm_map_get(taken, hidden_key(&b->out[k]->type, &one), &at);
+    sm_map_free(&taken);
+    sm_free(keys);
+    return st;
+}
+
+static sm_status place_of(const sm_func *f, place *out, sm_err *err) {
+    bool takes_hidden = false, gives;
     for (int i = 0; i < f->body->n_in; i++)
         takes_hidden = takes_hidden || is_hidden(&f->body->in[i]->type);
-    return !takes_hidden ? PLACE_FIRST : gives_what_it_takes(f) ? PLACE_MIDDLE : PLACE_LAST;
+    SM_TRY(gives_what_it_takes(f, &gives, err));
+    *out = !takes_hidden ? PLACE_FIRST : gives ? PLACE_MIDDLE : PLACE_LAST;
+    return SM_OK;
 }
 
 /* Elements of a call's inputs, flexible extents as 1: fewer tokens, fewer elements. */
@@ -251,7 +269,8 @@ static sm_status read_part(reading *z, const char *name, int number, sm_err *err
     z->pkg->model_bytes += part->model_bytes;
     z->pkg->compiled = part->compiled;
     sm_func *f = smallest(g, first);
-    place where = place_of(f);
+    place where;
+    SM_TRY(place_of(f, &where, err));
     if (where == PLACE_LAST) {
         take_last(z, f, name);
         return SM_OK;

@@ -49,7 +49,7 @@ typedef struct sm_package {
     size_t n_meta;
     sm_pkg_item *items; /* besides the model and its weights */
     size_t n_items;
-    sm_pkg_image *images; /* inputs that are described as images; not written */
+    sm_pkg_image *images; /* inputs that are described as images, by function and name; not written */
     size_t n_images;
     sm_graph *graph; /* owns all of the above and the mapped files (sm_graph_keep) */
     uint64_t weight_bytes, model_bytes;

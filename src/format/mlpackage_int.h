@@ -62,15 +62,23 @@ typedef struct sm_pkg_owner {
     } maps;
 } sm_pkg_owner;
 
+/* The inputs that a description has, by name. */
+typedef struct sm_pkg_features {
+    SmPb__Feature **v;
+    size_t n;
+    sm_map *names; /* NULL: not looked at yet */
+} sm_pkg_features;
+
 typedef struct sm_pkg_reader {
     sm_package *pkg;
     sm_graph *g;
     sm_pkg_owner *own;
-    const char *prefix;    /* before the functions' names in the graph; "": none */
-    const char *model_dir; /* folder of model.mlmodel; NULL: blobs only from memory */
-    sm_bytes memory_blob;  /* with model_dir NULL */
-    sm_arena *tmp;         /* the unpacked messages; lives while reading */
-    sm_map *const_of;      /* name -> index into consts: functions share equal constants */
+    const char *prefix;       /* before the functions' names in the graph; "": none */
+    const char *model_dir;    /* folder of model.mlmodel; NULL: blobs only from memory */
+    sm_bytes memory_blob;     /* with model_dir NULL */
+    sm_arena *tmp;            /* the unpacked messages; lives while reading */
+    sm_pkg_features features; /* of the function that is read, or was read last */
+    sm_map *const_of;         /* name -> index into consts: functions share equal constants */
     struct {
         sm_value **v;
         size_t n, cap;
@@ -89,6 +97,8 @@ sm_status sm_pkg_new_package(const char *path, sm_graph *g, sm_package **out, sm
 sm_status sm_pkg_read_model(sm_pkg_reader *r, const char *file, sm_bytes model, sm_err *err);
 /* The whole, from bytes: for tests and fuzzing. */
 sm_status sm_mlpackage_read_mem(const char *name, sm_bytes model, sm_bytes weights, sm_package **out, sm_err *err);
+
+int sm_pkg_image_order(const void *a, const void *b); /* by function, then input */
 
 /* A type; unknown extents are SM_DIM_UNKNOWN.  Types that are no tensor or state of tensor are refused. */
 sm_status sm_pkg_read_type(const SmPb__ValueType *t, sm_type *out, sm_err *err);

@@ -12,6 +12,7 @@
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "format/foreign.h"
@@ -243,11 +244,15 @@ sm_status sm_mlpackage_read_mem(const char *name, sm_bytes model, sm_bytes weigh
     return st;
 }
 
+int sm_pkg_image_order(const void *a, const void *b) {
+    const sm_pkg_image *x = a, *y = b;
+    int by_function = strcmp(x->function, y->function);
+    return by_function != 0 ? by_function : strcmp(x->input, y->input);
+}
+
 const sm_pkg_image *sm_package_image(const sm_package *p, const char *function, const char *input) {
-    for (size_t i = 0; i < p->n_images; i++)
-        if (strcmp(p->images[i].function, function) == 0 && strcmp(p->images[i].input, input) == 0)
-            return &p->images[i];
-    return NULL;
+    const sm_pkg_image wanted = {.function = function, .input = input};
+    return p->n_images == 0 ? NULL : bsearch(&wanted, p->images, p->n_images, sizeof *p->images, sm_pkg_image_order);
 }
 
 const char *sm_package_meta(const sm_package *p, const char *key) {

@@ -399,21 +399,29 @@ static sm_status read_ops(func_reader *fr, sm_builder *b, scope *s, const SmPb__
 
 /* ------------------------------------------------------------------ interfaces */
 
-/* The description of an input; NULL when there is none. */
-static const SmPb__FeatureType *describe(const func_reader *fr, const char *input) {
+/* Finds the function's inputs in the description; functions that share one find it ready. */
+static sm_status find_features(func_reader *fr) {
     const SmPb__ModelDescription *d = fr->model->description;
-    SmPb__Feature **v = NULL;
-    size_t n = 0;
-    if (d == NULL)
-        return NULL;
-    v = d->input, n = d->n_input;
-    for (size_t i = 0; i < d->n_functions; i++)
+    sm_pkg_features *known = &fr->r->features;
+    SmPb__Feature **v = d == NULL ? NULL : d->input;
+    size_t n = d == NULL ? 0 : d->n_input;
+    for (size_t i = 0; d != NULL && i < d->n_functions; i++)
         if (strcmp(d->functions[i]->name, fr->name) == 0)
             v = d->functions[i]->input, n = d->functions[i]->n_input;
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(v[i]->name, input) == 0)
-            return v[i]->type;
-    return NULL;
+    if (known->names != NULL && known->v == v && known->n == n)
+        return SM_OK;
+    sm_map_free(&known->names);
+    *known = (sm_pkg_features){.v = v, .n = n, .names = sm_map_new(n)};
+    for (size_t i = 0; i < n && known->names != NULL; i++)
+        if (!sm_map_put(known->names, sm_sv_of(v[i]->name), (int64_t)i, NULL, NULL))
+            sm_map_free(&known->names);
+    return known->names == NULL ? SM_NOMEM(fr->err) : SM_OK;
+}
+
+/* The description of an input; NULL when there is none. */
+static const SmPb__FeatureType *describe(const func_reader *fr, const char *input) {
+    int64_t i;
+    return sm_map_get(fr->r->features.names, sm_sv_of(input), &i) ? fr->r->features.v[i]->type : NULL;
 }
 
 static void flex_range(const SmPb__SizeRange *s, int a, sm_flex_input *out) {
@@ -572,7 +580,7 @@ static sm_status read_body(func_reader *fr, sm_builder *b, scope *s, const SmPb_
             return st;
         }
     }
-    SM_TRY(sm_flex_sets(fr->f, fr->flex.v, (int)fr->flex.n, fr->err));
+    SM_TRY(sm_flex_sets(fr->f, sm_sv_of(fr->name), fr->flex.v, (int)fr->flex.n, fr->err));
     SM_TRY(read_ops(fr, b, s, blk, 0));
     for (size_t i = 0; i < blk->n_outputs; i++) {
         sm_value *v;
@@ -615,6 +623,7 @@ sm_status sm_pkg_read_function(sm_pkg_reader *r, const SmPb__Model *m, const cha
         st = SM_NOMEM(err);
         goto done;
     }
+    SM_TRY_DONE(find_features(&fr));
     SM_TRY_DONE(sm_func_new(r->g, as, opset, &fr.f, err));
     sm_build_start(&b, fr.f);
     SM_TRY_DONE(read_body(&fr, &b, &s, f, blk));

@@ -11,6 +11,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "format/chain.h"
@@ -259,16 +260,21 @@ static sm_status read_parts(sm_pkg_reader *r, const SmPb__Pipeline *p, sm_func *
 
 /* What no part gives must be an input of the pipeline. */
 static sm_status check_inputs(const sm_func *f, const SmPb__ModelDescription *d, sm_err *err) {
-    for (int i = 0; i < f->body->n_in; i++) {
+    size_t n = d == NULL ? 0 : d->n_input;
+    sm_map *known = sm_map_new(n);
+    sm_status st = known == NULL ? SM_NOMEM(err) : SM_OK;
+    int64_t at;
+    for (size_t k = 0; k < n && st == SM_OK; k++)
+        if (!sm_map_put(known, sm_sv_of(d->input[k]->name), 0, NULL, NULL))
+            st = SM_NOMEM(err);
+    for (int i = 0; i < f->body->n_in && st == SM_OK; i++) {
         const sm_value *v = f->body->in[i];
-        bool known = v->type.kind != SM_V_TENSOR;
-        for (size_t k = 0; d != NULL && k < d->n_input && !known; k++)
-            known = strcmp(d->input[k]->name, v->name) == 0;
-        if (!known)
-            return SM_FAIL(err, SM_BADINPUT,
-                           "input '%s' of a part: no earlier part gives it, nor is it one of the pipeline", v->name);
+        if (v->type.kind == SM_V_TENSOR && !sm_map_get(known, sm_sv_of(v->name), &at))
+            st = SM_FAIL(err, SM_BADINPUT,
+                         "input '%s' of a part: no earlier part gives it, nor is it one of the pipeline", v->name);
     }
-    return SM_OK;
+    sm_map_free(&known);
+    return st;
 }
 
 static sm_status read_pipeline(sm_pkg_reader *r, const SmPb__Model *m, sm_err *err) {
@@ -315,9 +321,12 @@ sm_status sm_pkg_read_model(sm_pkg_reader *r, const char *file, sm_bytes m, sm_e
     st = pipeline_of(model) != NULL ? read_pipeline(r, model, err) : read_functions(r, model, err);
     if (st != SM_OK)
         sm_err_prefix(err, "%s", file);
+    if (r->pkg->n_images > 1)
+        qsort(r->pkg->images, r->pkg->n_images, sizeof *r->pkg->images, sm_pkg_image_order);
 done:
     sm_arena_free(&r->tmp);
     sm_map_free(&r->const_of);
+    sm_map_free(&r->features.names);
     sm_free(r->consts.v);
     return st;
 }

@@ -76,6 +76,7 @@ sm_value *sm_build_input(sm_builder *b, const char *name, sm_type type) {
         b->g->priv->oom = false;
         return no_memory(b);
     }
+    v->in_of = b->b;
     return v;
 }
 
@@ -83,19 +84,11 @@ void sm_build_rename(sm_builder *b, sm_value *v, const char *name) {
     if (b->st != SM_OK || v == NULL)
         return;
     const sm_value *other = sm_func_holder(b->f, name);
-    for (int i = 0; i < b->f->body->n_in; i++)
-        if (other == b->f->body->in[i] && other != v)
-            b->st = SM_FAIL(&b->err, SM_BADINPUT, "function '%s': a result has the name of input %s", b->f->name,
-                            sm_quote(name, strlen(name)));
+    if (other != NULL && other != v && other->in_of == b->f->body)
+        b->st = SM_FAIL(&b->err, SM_BADINPUT, "function '%s': a result has the name of input %s", b->f->name,
+                        sm_quote(name, strlen(name)));
     if (b->st == SM_OK && !(v->cst != NULL ? sm_const_name(b->g, v, name) : sm_value_take_name(b->f, v, name)))
         no_memory(b);
-}
-
-static bool is_in(sm_value *const *v, int n, const sm_value *x) {
-    for (int i = 0; i < n; i++)
-        if (v[i] == x)
-            return true;
-    return false;
 }
 
 void sm_build_output(sm_builder *b, sm_value *v, const char *name) {
@@ -108,16 +101,19 @@ void sm_build_output(sm_builder *b, sm_value *v, const char *name) {
     }
     if (name != NULL && strcmp(v->name, name) != 0) {
         /* What already has a name of its own keeps it: inputs, constants, other outputs. */
-        if (v->def == NULL || is_in(b->b->out, b->b->n_out, v))
+        if (v->def == NULL || v->out_of == b->b)
             v = sm_build(b, SM_OP_IDENTITY, name, "x", v, NULL);
         const sm_value *other = sm_func_holder(b->f, name);
-        if (v != NULL && other != v && is_in(b->b->out, b->b->n_out, other))
+        if (v != NULL && other != NULL && other != v && other->out_of == b->b)
             b->st = SM_FAIL(&b->err, SM_BADINPUT, "function '%s': two outputs are named %s", b->f->name,
                             sm_quote(name, strlen(name)));
         sm_build_rename(b, v, name);
     }
-    if (b->st == SM_OK && !push(b->g, &b->b->out, &b->b->n_out, v))
+    if (b->st != SM_OK)
+        return;
+    if (!push(b->g, &b->b->out, &b->b->n_out, v))
         no_memory(b);
+    v->out_of = b->b;
 }
 
 /* ---- nodes ---- */

@@ -134,11 +134,16 @@ static sm_dim new_symbol(sm_graph *g, const sm_symbol *s) {
     return symbol_dim(g, (int64_t)p->syms.n - 1);
 }
 
-static bool shown_taken(const sm_graph *g, const char *name) {
-    for (size_t k = 0; k < g->priv->syms.n; k++)
-        if (strcmp(g->priv->syms.v[k].name, name) == 0)
-            return true;
-    return false;
+/* Notes that a symbol shows this name; *old: the entry of one that does already, else -1. */
+static bool take_shown(struct sm_graph_priv *p, const char *name, int64_t *old) {
+    bool existed = false;
+    if (!SM_GROW(&p->shown) || !sm_map_put(p->shown_of, sm_sv_of(name), (int64_t)p->shown.n, &existed, old))
+        return false;
+    if (existed)
+        return true;
+    *old = -1;
+    p->shown.v[p->shown.n++] = 0;
+    return true;
 }
 
 /* The name as a word of the text form, which no other symbol shows; NULL when out of memory. */
@@ -150,8 +155,14 @@ static const char *shown_name(sm_graph *g, const char *name) {
         if (!((*q >= 'a' && *q <= 'z') || (*q >= 'A' && *q <= 'Z') || (*q >= '0' && *q <= '9') || strchr("_.@", *q)))
             *q = '_';
     const char *unique = s;
-    for (int k = 0; unique != NULL && shown_taken(g, unique); k++)
-        unique = sm_arena_printf(g->arena, "%s_%d", s, k);
+    int64_t taken, other;
+    if (s == NULL || !take_shown(g->priv, s, &taken))
+        return NULL;
+    for (other = taken; unique != NULL && other >= 0;) {
+        unique = sm_arena_printf(g->arena, "%s_%d", s, g->priv->shown.v[taken]++);
+        if (unique == NULL || !take_shown(g->priv, unique, &other))
+            return NULL;
+    }
     return unique;
 }
 
@@ -185,6 +196,11 @@ sm_dim sm_dim_anon(sm_graph *g, int64_t lo, int64_t hi) {
 
 sm_dim sm_dim_fresh(sm_graph *g) {
     return sm_dim_anon(g, 0, NO_HI);
+}
+
+int sm_graph_find_symbol(const sm_graph *g, const char *name) {
+    int64_t k;
+    return sm_map_get(g->priv->sym_of, sm_sv_of(name), &k) ? (int)k : -1;
 }
 
 int sm_graph_n_symbols(const sm_graph *g) {

@@ -11,23 +11,30 @@
 #include <stdio.h>
 #include <string.h>
 
-const sm_flex_input *sm_flex_find(const sm_flex_input *f, int n, sm_sv func, sm_sv input) {
-    for (int i = 0; i < n; i++)
-        if (sm_sv_eq(f[i].name, input) && (f[i].func.n == 0 || sm_sv_eq(f[i].func, func)))
-            return &f[i];
-    return NULL;
+sm_map *sm_flex_names(const sm_flex_input *f, int n, sm_sv func) {
+    sm_map *m = sm_map_new((size_t)n);
+    for (int i = 0; m != NULL && i < n; i++)
+        if ((f[i].func.n == 0 || sm_sv_eq(f[i].func, func)) && !sm_map_put(m, f[i].name, i, NULL, NULL))
+            sm_map_free(&m);
+    return m;
+}
+
+const sm_flex_input *sm_flex_find(const sm_flex_input *f, const sm_map *names, sm_sv input) {
+    int64_t i;
+    return sm_map_get(names, input, &i) ? &f[i] : NULL;
 }
 
 static sm_dim axis_symbol(sm_graph *g, const char *func, const char *input, int a, int64_t lo, int64_t hi) {
     char name[256];
+    int64_t lo2 = lo, hi2 = hi;
     if (lo == hi)
         return lo;
     snprintf(name, sizeof name, "%.200s_%d", input, a);
-    for (int k = 0; k < sm_graph_n_symbols(g); k++) {
-        int64_t lo2 = 0, hi2 = -1;
-        if (strcmp(sm_graph_symbol(g, k, &lo2, &hi2), name) == 0 && (lo2 != lo || hi2 != hi))
-            snprintf(name, sizeof name, "%.100s_%.100s_%d", func, input, a);
-    }
+    int k = sm_graph_find_symbol(g, name);
+    if (k >= 0)
+        sm_graph_symbol(g, k, &lo2, &hi2);
+    if (lo2 != lo || hi2 != hi)
+        snprintf(name, sizeof name, "%.100s_%.100s_%d", func, input, a);
     return sm_dim_symbol(g, name, lo, hi);
 }
 
@@ -97,15 +104,17 @@ static sm_status add_sets(sm_func *fn, const sm_flex_input *const *of, const sm_
     return SM_OK;
 }
 
-sm_status sm_flex_sets(sm_func *fn, const sm_flex_input *f, int n, sm_err *err) {
+sm_status sm_flex_sets(sm_func *fn, sm_sv func, const sm_flex_input *f, int n, sm_err *err) {
     if (n == 0)
         return SM_OK;
     const sm_flex_input **of = sm_alloc_n((size_t)fn->body->n_in + 1, sizeof *of);
-    if (of == NULL)
-        return SM_NOMEM(err);
-    for (int i = 0; i < fn->body->n_in; i++)
-        of[i] = sm_flex_find(f, n, sm_sv_of(fn->name), sm_sv_of(fn->body->in[i]->name));
-    sm_status st = add_sets(fn, of, f, n, err);
+    sm_map *names = sm_flex_names(f, n, func);
+    sm_status st = of == NULL || names == NULL ? SM_NOMEM(err) : SM_OK;
+    for (int i = 0; st == SM_OK && i < fn->body->n_in; i++)
+        of[i] = sm_flex_find(f, names, sm_sv_of(fn->body->in[i]->name));
+    if (st == SM_OK)
+        st = add_sets(fn, of, f, n, err);
+    sm_map_free(&names);
     sm_free((void *)of);
     return st;
 }

@@ -25,10 +25,13 @@ typedef struct sm_flex_input {
 sm_status sm_flex_dims(sm_graph *g, const char *func, const char *input, const sm_flex_input *f, sm_type *t,
                        sm_err *err);
 
-/* Shape sets of the inputs that are enumerated; those with equally many shapes go together, row by row. */
-sm_status sm_flex_sets(sm_func *fn, const sm_flex_input *f, int n, sm_err *err);
+/* Shape sets of the inputs that are enumerated; those with equally many shapes go together, row by row.  func: what the file
+ * calls the function. */
+sm_status sm_flex_sets(sm_func *fn, sm_sv func, const sm_flex_input *f, int n, sm_err *err);
 
-/* The description of an input of a function; NULL when there is none. */
-const sm_flex_input *sm_flex_find(const sm_flex_input *f, int n, sm_sv func, sm_sv input);
+/* The names of a function's inputs, for sm_flex_find; the first of a name counts.  NULL when out of memory. */
+sm_map *sm_flex_names(const sm_flex_input *f, int n, sm_sv func);
+/* The description of an input; NULL when there is none. */
+const sm_flex_input *sm_flex_find(const sm_flex_input *f, const sm_map *names, sm_sv input);
 
 #endif

@@ -30,7 +30,9 @@ sm_status sm_graph_new(sm_graph **out, sm_err *err) {
     p->fn_of = sm_map_new(8);
     p->name_of = sm_map_new(256);
     p->const_of = sm_map_new(64);
-    if (p->expr_of == NULL || p->sym_of == NULL || p->fn_of == NULL || p->name_of == NULL || p->const_of == NULL) {
+    p->shown_of = sm_map_new(8);
+    if (p->expr_of == NULL || p->sym_of == NULL || p->fn_of == NULL || p->name_of == NULL || p->const_of == NULL ||
+        p->shown_of == NULL) {
         sm_graph_free(&g);
         return SM_NOMEM(err);
     }
@@ -55,6 +57,8 @@ void sm_graph_free(sm_graph **gp) {
     sm_map_free(&p->fn_of);
     sm_map_free(&p->name_of);
     sm_map_free(&p->const_of);
+    sm_map_free(&p->shown_of);
+    sm_free(p->shown.v);
     sm_free(p->syms.v);
     sm_free(p->exprs.v);
     sm_free(p->names.v);
@@ -77,6 +81,8 @@ sm_status sm_graph_keep(sm_graph *g, void *owner, void (*free_fn)(void *), sm_er
 sm_status sm_func_new(sm_graph *g, const char *name, int opset, sm_func **out, sm_err *err) {
     struct sm_graph_priv *p = g->priv;
     *out = NULL;
+    if (g->n_funcs >= SM_FUNCS_MAX)
+        return SM_FAIL(err, SM_UNSUPPORTED, "more than %d functions", SM_FUNCS_MAX);
     sm_func_full *f = sm_arena_alloc(g->arena, sizeof *f);
     if (f == NULL)
         return SM_NOMEM(err);

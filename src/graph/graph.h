@@ -55,6 +55,7 @@ typedef struct sm_slot {
     int since;    /* specification version that introduced it */
 } sm_slot;
 #define SM_MAX_SLOTS 18
+#define SM_FUNCS_MAX 1024 /* of a graph: passes number its values anew for each */
 #define SM_MAX_LISTS 4
 
 typedef struct sm_op_row {
@@ -98,6 +99,7 @@ bool sm_dim_bounds(sm_graph *g, sm_dim d, int64_t *lo, int64_t *hi); /* false: n
 /* Value under an assignment: sym_value[k] for symbol k (order of creation). */
 int64_t sm_dim_eval(const sm_graph *g, sm_dim d, const int64_t *sym_value);
 int sm_graph_n_symbols(const sm_graph *g);
+int sm_graph_find_symbol(const sm_graph *g, const char *name); /* as sm_dim_symbol was asked; -1: none */
 const char *sm_graph_symbol(const sm_graph *g, int k, int64_t *lo, int64_t *hi);
 /* Symbol number when d is exactly one symbol (coefficient 1, no constant), else -1. */
 int sm_dim_as_symbol(const sm_graph *g, sm_dim d);
@@ -137,6 +139,7 @@ typedef struct sm_value {
     int index;     /* result number of def */
     sm_const *cst; /* not NULL: a constant */
     sm_dim *sym;   /* elements of a small integer or bool value (row-major), when known symbolically; else NULL */
+    const sm_block *in_of, *out_of; /* the block that it is an input of, the one that gave it out last; or NULL */
     uint32_t id;   /* dense number inside the graph, for side tables */
 } sm_value;
 

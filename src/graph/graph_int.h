@@ -107,7 +107,12 @@ struct sm_graph_priv {
         sm_owner *v;
         size_t n, cap;
     } owners;
+    struct {
+        int *v; /* suffix to try next */
+        size_t n, cap;
+    } shown;
     sm_map *expr_of, *sym_of, *fn_of, *name_of, *const_of;
+    sm_map *shown_of; /* names that symbols show -> index into shown */
     sm_func_full *all_funcs;
     size_t funcs_cap;
     int n_anon;

@@ -837,12 +837,16 @@ static sm_status read_block_body(sm_parser *p, sm_builder *b, scope *s, int dept
 
 /* ---- functions, program ---- */
 
+/* What is said of a function's inputs: by its attributes, else by the caller. */
+typedef struct flex_names {
+    sm_map *own, *given;
+} flex_names;
+
 /* An input's type: "?" becomes what is said of the input. */
-static sm_status input_type(sm_parser *p, sm_written *w, sm_sv name, const sm_func_attrs *a) {
-    sm_sv func = sm_sv_of(p->f->name);
-    const sm_flex_input *f = sm_flex_find(a->flex.v, (int)a->flex.n, func, name);
+static sm_status input_type(sm_parser *p, sm_written *w, sm_sv name, const sm_func_attrs *a, const flex_names *names) {
+    const sm_flex_input *f = sm_flex_find(a->flex.v, names->own, name);
     if (f == NULL)
-        f = sm_flex_find(p->o->flex, p->o->n_flex, func, name);
+        f = sm_flex_find(p->o->flex, names->given, name);
     if (f == NULL)
         return resolve_dims(p, w);
     sm_written known = *w;
@@ -865,10 +869,13 @@ static sm_status read_func_inputs(sm_parser *p, sm_builder *b, scope *s, const s
     results r = {0};
     sm_status st = SM_OK;
     SM_TRY(sm_lex_need(l, '('));
+    sm_sv func = sm_sv_of(p->f->name + (p->o->prefix == NULL ? 0 : strlen(p->o->prefix)));
+    flex_names names = {sm_flex_names(a->flex.v, (int)a->flex.n, func), sm_flex_names(p->o->flex, p->o->n_flex, func)};
+    SM_TRY_DONE(names.own == NULL || names.given == NULL ? SM_NOMEM(p->err) : SM_OK);
     if (!sm_lex_is(l, ')'))
         SM_TRY_DONE(read_typed_names(p, &r));
     for (size_t i = 0; i < r.type.n; i++) {
-        SM_TRY_DONE(input_type(p, &r.type.v[i], r.name.v[i], a));
+        SM_TRY_DONE(input_type(p, &r.type.v[i], r.name.v[i], a, &names));
         sm_value *v = sm_build_input(b, r.name.v[i].p, r.type.v[i].type);
         st = sm_build_end(b, p->err);
         if (st != SM_OK) {
@@ -878,11 +885,13 @@ static sm_status read_func_inputs(sm_parser *p, sm_builder *b, scope *s, const s
         SM_TRY_DONE(declare(p, s, r.name.v[i], v, r.type.v[i].at));
     }
     SM_TRY_DONE(sm_lex_need(l, ')'));
-    SM_TRY_DONE(sm_flex_sets(p->f, a->flex.v, (int)a->flex.n, p->err));
+    SM_TRY_DONE(sm_flex_sets(p->f, func, a->flex.v, (int)a->flex.n, p->err));
     if (a->flex.n == 0)
-        SM_TRY_DONE(sm_flex_sets(p->f, p->o->flex, p->o->n_flex, p->err));
+        SM_TRY_DONE(sm_flex_sets(p->f, func, p->o->flex, p->o->n_flex, p->err));
     st = sm_parse_shapes(p, a);
 done:
+    sm_map_free(&names.own);
+    sm_map_free(&names.given);
     sm_free(r.type.v);
     sm_free(r.name.v);
     return st;

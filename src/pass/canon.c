@@ -70,19 +70,12 @@ static bool changes_nothing(const sm_node *n) {
     }
 }
 
-static bool is_output(const sm_func *f, const sm_value *v) {
-    for (int i = 0; i < f->body->n_out; i++)
-        if (f->body->out[i] == v)
-            return true;
-    return false;
-}
-
 sm_status sm_pass_canonicalise(sm_func *f, sm_func **out, sm_err *err) {
     sm_rebuild r;
     SM_TRY(sm_rebuild_start(&r, f, f->opset, err));
     for (const sm_node *n = f->body->first; n != NULL; n = n->next) {
         sm_value *v = n->n_out == 1 ? n->out[0] : NULL;
-        if (v == NULL || is_output(f, v)) { /* results keep a node of their own, and so their name */
+        if (v == NULL || v->out_of == f->body) { /* results keep a node of their own, and so their name */
             sm_build_copy(&r.b, n, r.map);
             continue;
         }

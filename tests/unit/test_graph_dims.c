@@ -70,6 +70,22 @@ static void names_of_symbols_are_words(void **state) {
     assert_string_equal(text(g, c), "_1_y");
 }
 
+/* Names that begin alike for longer than is shown: found at once, each of its own. */
+static void many_names_that_begin_alike(void **state) {
+    enum { N = 30000 };
+    sm_graph *g = *state;
+    char name[160], want[160];
+    memset(name, 'a', 150);
+    for (int k = 0; k < N; k++) {
+        snprintf(name + 150, 10, "%d", k);
+        assert_int_equal(sm_graph_find_symbol(g, name), -1);
+        sm_dim_symbol(g, name, 0, -1);
+        assert_int_equal(sm_graph_find_symbol(g, name), k);
+        snprintf(want, sizeof want, k == 0 ? "%.100s" : "%.100s_%d", name, k - 1);
+        assert_string_equal(sm_graph_symbol(g, k, NULL, NULL), want);
+    }
+}
+
 static void division_is_exact_or_unknown(void **state) {
     sm_graph *g = *state;
     sm_dim n = sm_dim_symbol(g, "n", 1, 256), m = sm_dim_symbol(g, "m", 1, 8);
@@ -175,6 +191,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(equal_expressions_are_equal_handles, setup, teardown),
         cmocka_unit_test_setup_teardown(prints_as_people_write, setup, teardown),
         cmocka_unit_test_setup_teardown(names_of_symbols_are_words, setup, teardown),
+        cmocka_unit_test_setup_teardown(many_names_that_begin_alike, setup, teardown),
         cmocka_unit_test_setup_teardown(division_is_exact_or_unknown, setup, teardown),
         cmocka_unit_test_setup_teardown(bounds_and_equality, setup, teardown),
         cmocka_unit_test_setup_teardown(functions_are_interned_and_evaluate, setup, teardown),
