@@ -53,8 +53,7 @@ static void mix_of(const sdpa_job *j, const float *t, int64_t rows, const float 
         memset(y, 0, (size_t)(rows * s->dv) * sizeof *y);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t i = 0; i < s->n; i++)
-                if (t[r * s->n + i] != 0) /* masked rows may hold anything */
-                    j->w->l.axpy(t[r * s->n + i], v + i * s->dv, s->dv, y + r * s->dv);
+                j->w->l.axpy(t[r * s->n + i], v + i * s->dv, s->dv, y + r * s->dv);
         return;
     }
     for (int64_t c = 0; c * SM_TILE < s->dv; c++) {

@@ -8,6 +8,15 @@
 
 #include "backend/ref/ref_int.h"
 
+/* a * b of extents: beside an axis of none the others may be any number. */
+static sm_status times(const ref_call *c, int64_t a, int64_t b, int64_t *out) {
+    return __builtin_mul_overflow(a, b, out) ? SM_FAIL(c->err, SM_RESOURCE, "the result is too large") : SM_OK;
+}
+
+static sm_status plus(const ref_call *c, int64_t a, int64_t b, int64_t *out) {
+    return __builtin_add_overflow(a, b, out) ? SM_FAIL(c->err, SM_RESOURCE, "the result is too large") : SM_OK;
+}
+
 /* Channel axis of the deep side is (i, j, k) with depth_to_space, (k, i, j) with pixel_shuffle; block f x f at (i, j). */
 sm_status ref_depth_space(ref_call *c) {
     const ref_val *x = ref_in(c, "x");
@@ -23,6 +32,14 @@ sm_status ref_depth_space(ref_call *c) {
     /* view of six axes: n, k, h, i, w, j of the wide side; deep is n, (k, i, j in their order), h, w */
     int64_t n = x->dims[0], k = to_space ? x->dims[1] / (f * f) : x->dims[1];
     int64_t h = to_space ? x->dims[2] : x->dims[2] / f, w = to_space ? x->dims[3] : x->dims[3] / f;
+    int64_t out[4] = {n, k, h, w};
+    if (!to_space)
+        SM_TRY(times(c, k, f * f, &out[1]));
+    for (int i = 2; to_space && i < 4; i++)
+        SM_TRY(times(c, out[i], f, &out[i]));
+    SM_TRY(ref_result(c, 0, x->dtype, 4, out));
+    if (x->n == 0)
+        return SM_OK;
     int64_t dims[6] = {n, k, h, f, w, f}, wide[6], plane = h * w;
     int64_t deep[6] = {k * f * f * plane,
                        inner_block ? f * f * plane : plane,
@@ -31,10 +48,6 @@ sm_status ref_depth_space(ref_call *c) {
                        1,
                        inner_block ? plane : k * plane};
     ref_strides(6, dims, wide);
-    if (to_space)
-        SM_TRY(ref_result(c, 0, x->dtype, 4, (int64_t[]){n, k, h * f, w * f}));
-    else
-        SM_TRY(ref_result(c, 0, x->dtype, 4, (int64_t[]){n, k * f * f, h, w}));
     ref_move(6, dims, ref_elem_size(x), ref_out(c, 0)->p, 0, to_space ? wide : deep, x->p, 0, to_space ? deep : wide);
     return SM_OK;
 }
@@ -55,11 +68,16 @@ sm_status ref_space_to_batch(ref_call *c) {
     const ref_val *x = ref_in(c, "x");
     int64_t b[2], pad[4], dims[4], to[4], from[4];
     SM_TRY(block_params(c, "paddings", b, pad));
-    int64_t h = x->dims[2] + pad[0] + pad[1], w = x->dims[3] + pad[2] + pad[3], n = x->dims[0];
+    int64_t h, w, n = x->dims[0], images;
+    SM_TRY(plus(c, x->dims[2], pad[0] + pad[1], &h));
+    SM_TRY(plus(c, x->dims[3], pad[2] + pad[3], &w));
+    SM_TRY(times(c, n, b[0] * b[1], &images));
     if (h % b[0] != 0 || w % b[1] != 0)
         return SM_FAIL(c->err, SM_BADINPUT, "%" PRId64 " x %" PRId64 " padded pixels do not divide into blocks", h, w);
-    memcpy(dims, (int64_t[]){n * b[0] * b[1], x->dims[1], h / b[0], w / b[1]}, sizeof dims);
+    memcpy(dims, (int64_t[]){images, x->dims[1], h / b[0], w / b[1]}, sizeof dims);
     SM_TRY(ref_result(c, 0, x->dtype, 4, dims)); /* zeros */
+    if (x->n == 0)
+        return SM_OK;
     ref_strides(4, dims, to);
     ref_strides(4, x->dims, from);
     for (int64_t i = 0; i < b[0]; i++)
@@ -84,11 +102,13 @@ sm_status ref_batch_to_space(ref_call *c) {
     SM_TRY(block_params(c, "crops", b, crop));
     if (x->dims[0] % (b[0] * b[1]) != 0)
         return SM_FAIL(c->err, SM_BADINPUT, "%" PRId64 " images do not divide into blocks", x->dims[0]);
-    int64_t n = x->dims[0] / (b[0] * b[1]);
-    memcpy(dims,
-           (int64_t[]){n, x->dims[1], x->dims[2] * b[0] - crop[0] - crop[1], x->dims[3] * b[1] - crop[2] - crop[3]},
-           sizeof dims);
+    int64_t n = x->dims[0] / (b[0] * b[1]), h, w;
+    SM_TRY(times(c, x->dims[2], b[0], &h));
+    SM_TRY(times(c, x->dims[3], b[1], &w));
+    memcpy(dims, (int64_t[]){n, x->dims[1], h - crop[0] - crop[1], w - crop[2] - crop[3]}, sizeof dims);
     SM_TRY(ref_result(c, 0, x->dtype, 4, dims));
+    if (x->n == 0)
+        return SM_OK;
     ref_strides(4, dims, to);
     ref_strides(4, x->dims, from);
     for (int64_t i = 0; i < b[0]; i++)
@@ -116,10 +136,15 @@ sm_status ref_crop(ref_call *c) {
     SM_TRY(ref_ints(c, "crop_width", w, 2, &nw));
     if (r < 3 || nh != 2 || nw != 2 || h[0] < 0 || h[1] < 0 || w[0] < 0 || w[1] < 0)
         return SM_FAIL(c->err, SM_BADINPUT, "crop_height and crop_width are not pairs of 0 or more, or x is no image");
+    int64_t rows, columns;
+    SM_TRY(plus(c, h[0], h[1], &rows));
+    SM_TRY(plus(c, w[0], w[1], &columns));
     memcpy(dims, x->dims, sizeof dims);
-    dims[r - 2] -= h[0] + h[1];
-    dims[r - 1] -= w[0] + w[1];
+    dims[r - 2] -= rows;
+    dims[r - 1] -= columns;
     SM_TRY(ref_result(c, 0, x->dtype, r, dims));
+    if (ref_out(c, 0)->n == 0)
+        return SM_OK;
     ref_strides(r, dims, to);
     ref_strides(r, x->dims, from);
     ref_move(r, dims, ref_elem_size(x), ref_out(c, 0)->p, 0, to, x->p, h[0] * from[r - 2] + w[0], from);
@@ -142,8 +167,10 @@ sm_status ref_sliding_windows(ref_call *c) {
     }
     dims[axis] = (x->dims[axis] - size) / stride + 1;
     dims[axis + 1] = size;
-    from[axis] *= stride;
     SM_TRY(ref_result(c, 0, x->dtype, r + 1, dims));
+    if (x->n == 0)
+        return SM_OK;
+    from[axis] = dims[axis] > 1 ? from[axis] * stride : 0;
     ref_strides(r + 1, dims, to);
     ref_move(r + 1, dims, ref_elem_size(x), ref_out(c, 0)->p, 0, to, x->p, 0, from);
     return SM_OK;

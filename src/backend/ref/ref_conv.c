@@ -145,7 +145,8 @@ static sm_status deconv_plan(ref_call *c, deconv *d) {
     d->in_c = w->dims[0] / d->groups;
     d->out_c = w->dims[1];
     dims[0] = x->dims[0];
-    dims[1] = d->out_c * d->groups;
+    if (__builtin_mul_overflow(d->out_c, d->groups, &dims[1]))
+        return SM_FAIL(c->err, SM_RESOURCE, "the result is too large");
     memcpy(dims + 2, d->v.out + REF_AXES - d->v.nd, (size_t)d->v.nd * sizeof *dims);
     if ((bias != NULL && bias->n != dims[1]) || (n >= 0 && (given[0] != dims[0] || given[1] != dims[1])))
         return SM_FAIL(c->err, SM_BADINPUT, "bias or output_shape do not fit %" PRId64 " channels", dims[1]);

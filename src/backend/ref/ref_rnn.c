@@ -148,11 +148,14 @@ static sm_status floats(const ref_call *c, const char *slot, bool back, int64_t 
 }
 
 static sm_status cell_weights(const ref_call *c, bool back, int64_t gates, cell *l) {
-    int64_t rows;
-    if (__builtin_mul_overflow(gates, l->h, &rows))
-        return SM_FAIL(c->err, SM_BADINPUT, "weight_hh is too large");
-    SM_TRY(floats(c, "weight_ih", back, rows * l->in, &l->ih));
-    SM_TRY(floats(c, "weight_hh", back, rows * l->h, &l->hh));
+    int64_t rows, ih, hh; /* beside an axis of none the others may be any number */
+    if (__builtin_mul_overflow(SM_MAX(gates, 3), l->h, &rows) || __builtin_mul_overflow(gates * l->h, l->in, &ih) ||
+        __builtin_mul_overflow(gates * l->h, l->h, &hh))
+        return SM_FAIL(c->err, SM_BADINPUT, "weights of %" PRId64 " inputs and %" PRId64 " states are too large", l->in,
+                       l->h);
+    rows = gates * l->h;
+    SM_TRY(floats(c, "weight_ih", back, ih, &l->ih));
+    SM_TRY(floats(c, "weight_hh", back, hh, &l->hh));
     SM_TRY(floats(c, "bias", back, rows, &l->bias));
     SM_TRY(floats(c, "input_bias", back, rows, &l->in_bias));
     SM_TRY(floats(c, "peephole", back, 3 * l->h, &l->peep));
@@ -205,8 +208,9 @@ sm_status ref_recurrent(ref_call *c) {
     if (x->rank != 3 || !ref_is_float(x) || hh->rank != 2)
         return SM_FAIL(c->err, SM_BADINPUT, "wanted floats [steps, batch, inputs] and weights of 2 axes");
     l.s = x->dims[0], l.b = x->dims[1], l.in = x->dims[2], l.h = hh->dims[1];
-    int64_t width = l.h * (both ? 2 : 1);
-    if (!is_state(ref_in(c, "initial_h"), &l, width) || (lstm && !is_state(ref_in(c, "initial_c"), &l, width)))
+    int64_t width;
+    if (__builtin_mul_overflow(l.h, both ? 2 : 1, &width) || !is_state(ref_in(c, "initial_h"), &l, width) ||
+        (lstm && !is_state(ref_in(c, "initial_c"), &l, width)))
         return SM_FAIL(c->err, SM_BADINPUT, "the initial state is not [batch, hidden]");
     SM_TRY(activation(c, "recurrent_activation", &l.gate));
     SM_TRY(activation(c, "cell_activation", &l.middle));

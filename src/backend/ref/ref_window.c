@@ -56,7 +56,8 @@ static sm_status read_window(ref_call *c, int nd, const int64_t *in, const int64
                            k, w->k[i], w->pad[i], w->behind[i]);
         if (__builtin_mul_overflow(w->taps, w->k[i], &w->taps))
             return SM_FAIL(c->err, SM_RESOURCE, "the kernel is too large");
-        w->plane *= w->in[i];
+        if (w->in[i] < 0 || __builtin_mul_overflow(w->plane, w->in[i], &w->plane))
+            return SM_FAIL(c->err, SM_RESOURCE, "x is too large");
     }
     return SM_OK;
 }
