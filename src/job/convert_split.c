@@ -28,31 +28,40 @@ static uint64_t const_bytes(const sm_value *v) {
     return n;
 }
 
+/* Each node's weights are those of the part that it comes to when the function is cut wherever it can be; a constant that a
+ * part uses twice is there once.  seen[id]: the number, from 1, of the last part that a constant was counted for. */
+static void add_weights(const sm_func *f, const int *at, int *seen, sizes *s) {
+    int part = at[0] >= 0 ? 0 : 1, number = 0; /* 0: embedding; k: layer k - 1; n_layers + 1: head */
+    for (const sm_node *n = f->body->first; n != NULL; n = n->next, number++) {
+        uint64_t *to = part == 0 ? &s->embed : part > s->n_layers ? &s->head : &s->layer[part - 1];
+        for (int i = 0; i < sm_op_row_of(n->op)->n_slots; i++) {
+            const sm_value *v = n->in[i];
+            if (v == NULL || v->cst == NULL || sm_dtype_kind(v->type.dtype) != 'f' || v->type.rank < 1 ||
+                seen[v->id] == part + 1)
+                continue;
+            *to += const_bytes(v);
+            seen[v->id] = part + 1;
+        }
+        for (int k = part; k <= s->n_layers; k++) /* where there is no cut the next part's weights come along */
+            if (at[k] == number)
+                part = k + 1;
+    }
+}
+
 static sm_status measure(const sm_func *f, sizes *s, sm_err *err) {
     sm_kv_slot slots[LAYERS_MAX];
+    int at[LAYERS_MAX + 1];
     memset(s, 0, sizeof *s);
     s->n_layers = sm_func_kv_slots(f, slots, LAYERS_MAX);
     if (s->n_layers < 1)
         return SM_FAIL(err, SM_UNSUPPORTED, "--split: the model has no layers with attention, or more than %d",
                        LAYERS_MAX);
-    int layer = 0;       /* attentions passed; what stands before one counts to its layer */
-    bool behind = false; /* the MLP of the layer is passed: what comes belongs to the next */
-    for (const sm_node *n = f->body->first; n != NULL; n = n->next) {
-        uint64_t b = 0;
-        for (int i = 0; i < sm_op_row_of(n->op)->n_slots; i++)
-            if (n->in[i] != NULL && n->in[i]->cst != NULL && n->in[i]->type.rank >= 1)
-                b += const_bytes(n->in[i]);
-        if (n->op == SM_OP_EMBED)
-            s->embed += b;
-        else if (n->op == SM_OP_LM_HEAD)
-            s->head += b;
-        else
-            s->layer[SM_MIN(behind ? layer : SM_MAX(layer - 1, 0), s->n_layers - 1)] += b;
-        if (n->op == SM_OP_ATTENTION)
-            layer++, behind = false;
-        if (n->op == SM_OP_GATED_MLP)
-            behind = true;
-    }
+    SM_TRY(sm_pass_cut_places(f, s->n_layers, at, err));
+    int *seen = sm_alloc_n(f->graph->n_values, sizeof *seen);
+    if (seen == NULL)
+        return SM_NOMEM(err);
+    add_weights(f, at, seen, s);
+    sm_free(seen);
     return SM_OK;
 }
 

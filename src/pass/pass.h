@@ -181,6 +181,10 @@ enum { SM_CUT_EMBED = -1 };
 /* out[n + 1]: row-form functions, to be run one after the other; cuts ascend.  f leaves the graph's list. */
 sm_status sm_pass_split(sm_func *f, const sm_cut *cut, int n, sm_func **out, sm_err *err);
 
+/* Where it can be cut: at[k] is the number of the node, in order of the body, behind which a cut after k attentions lies
+ * (k from 1 to n), at[0] that of the cut behind the embedding; -1: there is no such place. */
+sm_status sm_pass_cut_places(const sm_func *f, int n, int *at, sm_err *err);
+
 /* What raising found out besides the function. */
 typedef struct sm_raised {
     bool ok; /* false: `why` says what was not recognised; the function runs as written */

@@ -111,6 +111,15 @@ static int place(const cutter *c, int after) {
     return at;
 }
 
+sm_status sm_pass_cut_places(const sm_func *f, int n, int *at, sm_err *err) {
+    cutter c = {.f = f, .err = err};
+    sm_status st = prepare(&c);
+    for (int k = 0; k <= n && st == SM_OK; k++)
+        at[k] = place(&c, k == 0 ? SM_CUT_EMBED : k);
+    drop(&c);
+    return st;
+}
+
 /* ------------------------------------------------------------------ building a part */
 static sm_status renumber(sm_builder *b, const sm_node *n, sm_value **map, int first) {
     int64_t slot = 0;
