@@ -297,6 +297,8 @@ typedef struct smelt_convert_report {
     int spec_version;
     double nmse; /* over all weights */
     int packages;
+    double stream_scale; /* what the residual stream was multiplied with so that fp16 holds it; 1: nothing */
+    double stream_most;  /* the most it can be by the weights, before; infinite where they do not bound it */
 } smelt_convert_report;
 
 /* in: a checkpoint; out: the package to write, whole or not at all (an old one is replaced).  Memory stays at a few slabs

@@ -116,6 +116,8 @@ smelt_status smelt_convert(const char *in, const char *out, const smelt_convert_
         .spec_version = r.spec_version,
         .nmse = sm_xerr_nmse(&r.err),
         .packages = r.parts,
+        .stream_scale = r.stream_scale,
+        .stream_most = r.stream_most,
     };
     report->tensors = report->same + report->transcoded + report->kept + report->requantized + report->widened;
     return GIVE(st, &e, err);

@@ -224,6 +224,10 @@ static sm_status print_report(const convert_args *a, const smelt_convert_report 
             (unsigned long long)r->to_bytes, (unsigned long long)r->kv_bytes, r->same, r->transcoded, r->kept,
             r->requantized, r->widened);
         json_num(&out, r->nmse, 6);
+        sm_str_adds(&out, ",\"stream_scale\":");
+        json_num(&out, r->stream_scale, 6);
+        sm_str_adds(&out, ",\"stream_most\":");
+        json_num(&out, r->stream_most, 6);
         sm_str_addf(&out, ",\"peak_rss_bytes\":%llu,\"peak_anon_bytes\":%llu,\"tensors\":[",
                     (unsigned long long)sm_peak_rss_bytes(), (unsigned long long)sm_peak_anon_bytes());
         sm_str_add(&out, sm_str_z(&c->tensors), c->tensors.n);
@@ -236,6 +240,10 @@ static sm_status print_report(const convert_args *a, const smelt_convert_report 
                     a->dry_run ? "nothing written" : a->k.pos[1], (double)r->to_bytes / 1e6,
                     (double)r->from_bytes / 1e6, r->spec_version, r->context,
                     a->k.ctx > 0 ? "" : " (-c chooses another)", (double)r->kv_bytes / 1e6);
+        if (r->stream_scale < 1)
+            sm_str_addf(
+                &out, "residual stream carried as 1/%.0f of itself: its weights let it reach %.3g, fp16 holds 65504\n",
+                1 / r->stream_scale, r->stream_most);
         sm_log(1, "peak memory %.0f MB, of it not mapped files %.0f MB", (double)sm_peak_rss_bytes() / 1e6,
                (double)sm_peak_anon_bytes() / 1e6);
     }

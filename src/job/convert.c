@@ -103,6 +103,8 @@ static sm_status fill_meta(job *j, sm_err *err) {
         strcpy(j->sha, "?");
         SM_TRY(put_meta(j, SM_PKG_META_SHA, j->sha, err));
     }
+    if (j->rep->stream_scale != 1)
+        SM_TRY(put_meta(j, SM_PKG_META_STREAM, sm_arena_printf(a, "%.17g", j->rep->stream_scale), err));
     SM_TRY(put_meta(j, SM_PKG_META_GENERATION, generation_config(j), err));
     if (l->tok) {
         sm_sv t = sm_tokenizer_chat_template(l->tok, NULL);
@@ -358,10 +360,11 @@ static sm_status convert(job *j, sm_err *err) {
         SM_TRY(sm_source_hash_start(j->in, j->o->threads != 1, &j->hash, err));
     SM_TRY(make_plan(j, err));
     count_kv(j);
+    SM_TRY(sm_pipeline_fit(j->l->func, &j->plan.p[0], &f, &j->rep->stream_scale, &j->rep->stream_most, err));
     SM_TRY(fill_meta(j, err));
     j->n_facts = j->n_meta;
     SM_TRY(make_tokenizer(j, err));
-    SM_TRY(sm_pipeline_encode(j->l->func, &j->plan.p[0], &f, err));
+    SM_TRY(sm_pipeline_encode(f, &j->plan.p[0], &f, err));
     SM_TRY(sm_convert_parts_of(j->o->split, f, &j->parts, err));
     j->rep->parts = j->parts.n;
     return several ? make_parts(j, f, err) : make_part(j, f, 0, dry ? NULL : j->out, err);

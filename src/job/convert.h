@@ -39,7 +39,8 @@ typedef struct sm_convert_report {
     int count[SM_CARRY_WIDENED + 1]; /* tensors, by how they were carried */
     uint64_t from_bytes, to_bytes, kv_bytes;
     int32_t ctx, spec_version, parts;
-    sm_xerr err; /* over all */
+    sm_xerr err;                      /* over all */
+    double stream_scale, stream_most; /* pass.h: sm_pipeline_fit */
 } sm_convert_report;
 
 sm_status sm_convert(const char *in, const char *out, const sm_convert_opts *o, sm_convert_report *rep, sm_err *err);

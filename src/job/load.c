@@ -5,6 +5,7 @@
 #include "job/load.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,6 +174,20 @@ static void package_facts(sm_loaded *l) {
     l->file_bytes = p->weight_bytes + p->model_bytes;
 }
 
+/* The stream as it was before it was made to fit fp16: models compare by their inner values, too. */
+static sm_status unscale(sm_loaded *l, sm_err *err) {
+    const char *text = sm_package_meta(l->pkg, SM_PKG_META_STREAM);
+    double by = text ? sm_strtod(text, NULL) : 1;
+    if (!(by > 0 && by < 1 && frexp(by, &(int){0}) == 0.5))
+        return SM_OK;
+    sm_status st = sm_pass_scale_stream(l->func, 1 / by, &l->func, err);
+    if (st == SM_UNSUPPORTED) { /* it was rewritten since */
+        sm_err_clear(err);
+        return SM_OK;
+    }
+    return st;
+}
+
 static void raised_facts(sm_loaded *l, const sm_raised *r) {
     sm_kv_slot slots[1024];
     int n = sm_func_kv_slots(l->func, slots, 1024);
@@ -214,7 +229,7 @@ sm_status sm_loaded_raise(sm_loaded *l, const char *path, sm_err *err) {
     SM_TRY(raise_any(l->pkg, NULL, path, &l->func, &raised, err));
     if (l->func && !raised.part) {
         raised_facts(l, &raised);
-        return SM_OK;
+        return unscale(l, err);
     }
     if (l->func)
         snprintf(l->why, sizeof l->why, "it is a part of a model: it takes %s and gives %s",
@@ -282,7 +297,7 @@ static sm_status load_parts(sm_loaded *l, const char *path, const sm_load_opts *
     }
     SM_TRY(st);
     raised_facts(l, &all);
-    return SM_OK;
+    return unscale(l, err);
 }
 
 static sm_status load_package(sm_loaded *l, const char *path, const sm_load_opts *o, sm_err *err) {

@@ -32,6 +32,7 @@
 #define SM_PKG_META_PART "smelt.part"
 #define SM_PKG_META_TURNS "smelt.turns"
 #define SM_PKG_META_MASKS "smelt.masks"
+#define SM_PKG_META_STREAM "smelt.stream_scale" /* what the residual stream was multiplied with; absent: 1 */
 
 /* What a model asks to be sampled with; negative: it does not say. */
 typedef struct sm_gen_config {

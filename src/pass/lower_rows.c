@@ -8,6 +8,7 @@
  */
 #include "pass/lower_int.h"
 
+#include <math.h>
 #include <string.h>
 
 static const char *name_of(const sm_node *n) {
@@ -75,8 +76,10 @@ static sm_value *norm_layer(sm_lower *l, sm_value *x, double eps) {
     int64_t d = x->type.dims[axis];
     sm_value *neg = sm_build(l->b, SM_OP_MUL, NULL, "x", x, "y", sm_lower_scalar(l, -1), NULL);
     sm_value *both = sm_lower_join(l, NULL, (sm_value *[]){x, neg}, 2, axis);
-    /* until iOS17 epsilon has the type of x */
+    /* until iOS17 epsilon has the type of x; what fp16 would round to 0 is its smallest number */
     sm_dtype t = l->p->opset < 8 ? l->act : SM_FP32;
+    if (t == SM_FP16)
+        eps = fmax(eps, 0x1p-24);
     sm_value *y = sm_build(l->b, SM_OP_LAYER_NORM, NULL, "x", both, "axes", sm_const_i32s(l->b, &axis, 1), "epsilon",
                            sm_const_f(l->b, t, eps), NULL);
     return sm_lower_slice(l, y, axis, 0, d);

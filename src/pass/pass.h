@@ -184,6 +184,12 @@ sm_status sm_pass_split(sm_func *f, const sm_cut *cut, int n, sm_func **out, sm_
 /* Where it can be cut: at[k] is the number of the node, in order of the body, behind which a cut after k attentions lies
  * (k from 1 to n), at[0] that of the cut behind the embedding; -1: there is no such place. */
 sm_status sm_pass_cut_places(const sm_func *f, int n, int *at, sm_err *err);
+/* The most that an element of the residual stream of a row-form function can be, by its weights; INFINITY where they do not
+ * bound it: where not every branch ends in a norm.  Decodes the embedding. */
+sm_status sm_pass_stream_bound(const sm_func *f, double *most, sm_err *err);
+/* The same model with a residual stream `by` times as large (a power of two): what is added to it is scaled, norms that
+ * read it do not see it.  SM_UNSUPPORTED where not every branch ends in a norm.  f leaves the graph's list. */
+sm_status sm_pass_scale_stream(sm_func *f, double by, sm_func **out, sm_err *err);
 
 /* What raising found out besides the function. */
 typedef struct sm_raised {
@@ -232,6 +238,9 @@ sm_pass_fn sm_pass_by_name(const char *name);
 sm_status sm_pipeline_package(sm_func *f, const sm_profile *p, const char *const *name, int n, sm_func **out,
                               sm_lowered *notes, sm_err *err);
 /* The steps of that, for jobs that do something between them: encode, cut in parts (sm_pass_split), lower each. */
+/* Makes the residual stream fit the activations of a profile: *scale is what it was multiplied with (1: it fits, or is
+ * bounded by no weights), *most the bound before.  *out may be f. */
+sm_status sm_pipeline_fit(sm_func *f, const sm_profile *p, sm_func **out, double *scale, double *most, sm_err *err);
 sm_status sm_pipeline_encode(sm_func *f, const sm_profile *p, sm_func **out, sm_err *err);
 sm_status sm_pipeline_split(sm_func *f, const sm_cut *cut, int n, sm_func **out, sm_err *err);
 sm_status sm_pipeline_lower(sm_func *f, const sm_profile *p, const char *const *name, int n, sm_func **out,

@@ -4,7 +4,25 @@
  */
 #include "pass/pass_int.h"
 
+#include <math.h>
 #include <string.h>
+
+/* A bound of half of what fp16 holds: room for what rounding adds. */
+#define STREAM_MOST 32768.0
+
+sm_status sm_pipeline_fit(sm_func *f, const sm_profile *p, sm_func **out, double *scale, double *most, sm_err *err) {
+    *out = f;
+    *scale = 1;
+    *most = INFINITY;
+    if (p->act != SM_FP16)
+        return SM_OK;
+    SM_TRY(sm_pass_stream_bound(f, most, err));
+    if (!isfinite(*most) || *most <= STREAM_MOST)
+        return SM_OK;
+    *scale = exp2(floor(log2(STREAM_MOST / *most)));
+    SM_TRY(sm_pass_scale_stream(f, *scale, out, err));
+    return sm_pass_check("fit", *out, err);
+}
 
 sm_status sm_pipeline_encode(sm_func *f, const sm_profile *p, sm_func **out, sm_err *err) {
     SM_TRY(sm_pass_encode(f, p, out, err));

@@ -4,9 +4,13 @@
 """
 import json
 import os
+import sys
 
 import numpy as np
-from pkg_tools import MASKED, coremltools, predict
+from pkg_tools import MASKED, TOOLS, coremltools, load_program, predict
+
+sys.path.insert(0, TOOLS)
+import check_pkg  # noqa: E402
 
 DTYPES = {65552: np.float16, 65568: np.float32, 131104: np.int32, 131080: np.int8}
 
@@ -140,3 +144,44 @@ class Pipeline:
         for d in self.parts:
             out = d.step(ids, function, hidden=out.get("outputHiddenStates"))
         return out
+
+
+def drive(pkg, steps, ids):
+    """Logits of ids in calls of so many tokens; a call is a number, or (function, number)."""
+    f, d, at, calls, rows = Function(pkg), Driver(pkg), 0, [], []
+    for s in steps:
+        name, n = s if isinstance(s, tuple) else (None, s)
+        if f.states:  # one run of the program: it keeps the states
+            calls.append(d.fill(f, ids[at:at + n]))
+            d.past += n
+        else:
+            rows.append(d.step(ids[at:at + n], name)["logits"])
+        at += n
+    if f.states:
+        rows = [d.logits(f, r) for r in predict(pkg, calls, *(["--function", f.name] if f.several else []))]
+    return np.concatenate(rows)
+
+
+SPECIFICATION = {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9, "iOS26": 10}
+
+
+def accepted(pkg, report, target, design, quant):
+    """coremltools loads the package and finds in it what the target and the design ("gpu", "ane") say."""
+    ct = coremltools()
+    spec = ct.utils.load_spec(pkg)
+    assert spec.specificationVersion == report["specification"] == SPECIFICATION[target]
+    load_program.cache_clear()
+    program = load_program(pkg)  # types, op versions, operands, weights
+    for f in program.functions.values():
+        assert f.opset_version.value == spec.specificationVersion, f.opset_version
+        kinds = {o.op_type for o in f.operations}
+        assert ("scaled_dot_product_attention" in kinds) == (design == "gpu" and spec.specificationVersion >= 9)
+        assert ("conv" in kinds) == (design == "ane") and ("linear" in kinds) == (design == "gpu")
+        compressed = any(k.startswith("constexpr") for k in kinds)
+        assert compressed == (quant != "none" and target != "iOS15")
+        if design == "ane" and target != "iOS15":  # whose interface has no fp16
+            floats = [v for o in f.operations if o.op_type != "const" for v in o.outputs
+                      if v.dtype is ct.converters.mil.mil.types.fp32]
+            assert not floats, floats
+    found, _, _ = check_pkg.check(pkg, noload=True)
+    assert not found.err and not found.warn, (found.err, found.warn)

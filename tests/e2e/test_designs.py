@@ -3,16 +3,11 @@
 what the source computes, chunk by chunk, as a host would drive it (package_driver.py).  What a target or design cannot
 hold is refused, with the lowest target that can."""
 import os
-import sys
 
 import numpy as np
 import pytest
-from package_driver import Driver, Function, Pipeline
-from pkg_tools import (TOOLS, convert, coremltools, eval_logits, kl, load_program, make_model, predict, relative, scratch,
-                       smelt, smelt_json, weight_file)
-
-sys.path.insert(0, TOOLS)
-import check_pkg  # noqa: E402
+from package_driver import Driver, Function, Pipeline, accepted, check_pkg, drive
+from pkg_tools import convert, eval_logits, kl, make_model, predict, relative, scratch, smelt, smelt_json, weight_file
 
 CTX = 40
 IDS = [1, 301, 77, 499, 258, 12, 340, 404, 285, 290, 433, 500]
@@ -59,29 +54,13 @@ def model(request):
     return path, eval_logits(path, IDS, "--backend", "ref")
 
 
-def drive(pkg, steps, ids=IDS):
-    """Logits of ids in calls of so many tokens."""
-    f, d, at, calls, rows = Function(pkg), Driver(pkg), 0, [], []
-    for s in steps:
-        name, n = s if isinstance(s, tuple) else (None, s)
-        if f.states:  # one run of the program: it keeps the states
-            calls.append(d.fill(f, ids[at:at + n]))
-            d.past += n
-        else:
-            rows.append(d.step(ids[at:at + n], name)["logits"])
-        at += n
-    if f.states:
-        rows = [d.logits(f, r) for r in predict(pkg, calls, *(["--function", f.name] if f.several else []))]
-    return np.concatenate(rows)
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_numbers(model, form):
     """With --quant none: nothing but the rounding to fp16 stands between a package and its source."""
     options, steps = FORMS[form]
     pkg = scratch("designs", "numbers.mlpackage")
     convert(model[0], pkg, "-c", CTX, *options, "--quant", "none")
-    got = drive(pkg, steps)
+    got = drive(pkg, steps, IDS)
     want = model[1][:len(got)]
     limit = 2e-6 if "fp32" in form else 3e-3
     print(f"{form}: max |difference| / max {relative(want, got):.1e}, KL {kl(want, got).max():.1e}")
@@ -215,25 +194,7 @@ def test_coremltools_accepts(small, target, design, quant, shape, tmp_path):
     pkg = str(tmp_path / "p.mlpackage")
     report = convert(small, pkg, "-c", CTX, "--target", target, "--quant", quant, *SHAPES[shape],
                      *(ANE if design == "ane" else []))
-    ct = coremltools()
-    spec = ct.utils.load_spec(pkg)
-    assert spec.specificationVersion == report["specification"] == {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9,
-                                                                    "iOS26": 10}[target]
-    load_program.cache_clear()
-    program = load_program(pkg)  # types, op versions, operands, weights
-    for f in program.functions.values():
-        assert f.opset_version.value == spec.specificationVersion, f.opset_version
-        kinds = {o.op_type for o in f.operations}
-        assert ("scaled_dot_product_attention" in kinds) == (design == "gpu" and spec.specificationVersion >= 9)
-        assert ("conv" in kinds) == (design == "ane") and ("linear" in kinds) == (design == "gpu")
-        compressed = any(k.startswith("constexpr") for k in kinds)
-        assert compressed == (quant != "none" and target != "iOS15")
-        if design == "ane" and target != "iOS15":  # whose interface has no fp16
-            floats = [v for o in f.operations if o.op_type != "const" for v in o.outputs
-                      if v.dtype is ct.converters.mil.mil.types.fp32]
-            assert not floats, floats
-    found, _, _ = check_pkg.check(pkg, noload=True)
-    assert not found.err and not found.warn, (found.err, found.warn)
+    accepted(pkg, report, target, design, quant)
 
 
 # ------------------------------------------------------------------ what cannot be
@@ -280,3 +241,41 @@ def test_weights_are_shared_between_functions(small, tmp_path):
     convert(small, one, "-c", CTX, *ANE, "--functions", "decode:1")
     convert(small, two, "-c", CTX, *ANE, "--functions", "decode:1,prefill:8,long:8@80")
     assert os.path.getsize(weight_file(one)) == os.path.getsize(weight_file(two))
+
+
+# ------------------------------------------------------------------ what fp16 holds
+@pytest.mark.parametrize("options", [[], ["--kv", "io"], [*ANE, "--seq", "12"], [*ANE, "--seq", "12", "--target", "iOS16"]],
+                         ids=lambda v: " ".join(v) or "usual")
+def test_stream_fits_fp16(options, tmp_path):
+    """Norms that let the residual stream grow beyond 65504: the package carries a smaller one, so that with every value
+    rounded to fp16 (milnp) it still computes what the source computes; loaded as a model it is the source again."""
+    gguf = make_model(tmp_path / "big.gguf", *FAMILIES["gemma3"], "--ctx", 64, "--post-norm", 9000)
+    pkg = str(tmp_path / "big.mlpackage")
+    report = convert(gguf, pkg, "-c", CTX, *options, "--quant", "none")
+    scale, most = report["stream_scale"], report["stream_most"]
+    assert 0 < scale < 0.5 and np.log2(scale) % 1 == 0 and 16384 < scale * most <= 32768
+    want = eval_logits(gguf, IDS, "--backend", "ref")
+    f, d = Function(pkg), Driver(pkg)
+    feed, seen = d.fill(f, IDS), {}
+    half = check_pkg.milnp.Package(pkg, True)
+    out = half.run(feed, half.make_state(f.name), f.name, lambda op, name, v: seen.setdefault(name, v))
+    got = d.logits(f, out)
+    assert np.isfinite(got).all() and kl(want, got).max() < 2e-3, kl(want, got)
+    wide = check_pkg.milnp.Package(pkg)
+    sums = []
+    wide.run(feed, wide.make_state(f.name), f.name, lambda op, name, v: sums.append(np.abs(v).max()) if op.type == "add" and
+             np.size(v) == len(IDS) * 256 else None)
+    print(f"scale 1/{1 / scale:.0f}, bound {most:.3g}, reached {max(sums) / scale:.3g}; fp16: KL {kl(want, got).max():.1e}")
+    assert 65504 < max(sums) / scale <= most  # it would not have fitted, and the bound holds
+    assert kl(want, eval_logits(pkg, IDS, "--backend", "ref")).max() < 1e-5
+    told = smelt("check", gguf, pkg, "--tokens", 12, "--locate", rc=0).stdout
+    assert "no op stands out" in told, told
+
+
+def test_stream_stays_where_it_fits(small, tmp_path):
+    assert convert(small, tmp_path / "a", "--dry-run", "-c", CTX)["stream_scale"] == 1
+    llama = make_model(tmp_path / "l.gguf", "--family", "llama", "--ctx", 64)  # sums of what is not normed: no bound
+    report = convert(llama, tmp_path / "a", "--dry-run", "-c", CTX)
+    assert report["stream_scale"] == 1 and report["stream_most"] is None
+    big = make_model(tmp_path / "big.gguf", *FAMILIES["gemma3"], "--ctx", 64, "--post-norm", 9000)
+    assert convert(big, tmp_path / "a", "--dry-run", "-c", CTX, "--precision", "fp32")["stream_scale"] == 1

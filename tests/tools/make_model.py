@@ -4,6 +4,7 @@
     make_model.py OUT.gguf [--family llama|gemma3|qwen3] [--size tiny|small|1b|3b|8b] [--type q4_k ...] [--seed N]
                   [--layers N --width N --ff N --heads N --kv-heads N --head-dim N --vocab N] [--vocab-from FILE.gguf]
                   [--embed-type T] [--untied] [--biases] [--window N] [--ctx N] [--linear-rope F] [--rope-factors]
+                  [--post-norm F]
                   [--chat-template JINJA] [--sampling KEY=VALUE]... [--repeat]
 
 Quantized tensors are made of random codes with constant scales chosen so that a row of n has deviation 1/sqrt(n): no
@@ -48,6 +49,7 @@ def parse():
     p.add_argument("--biases", action="store_true")
     p.add_argument("--linear-rope", type=float)
     p.add_argument("--rope-factors", action="store_true")
+    p.add_argument("--post-norm", type=float, default=1.0, metavar="F", help="weights of gemma3's post norms times F")
     p.add_argument("--corrupt", choices=["bad-shape", "missing", "extra"], help="one fault, for error tests")
     return p.parse_args()
 
@@ -261,7 +263,8 @@ def main():
             out.write(np.linspace(1, 8, shape[0], dtype=np.float32).tobytes())
         elif len(shape) == 1:
             mean = 0.0 if name.endswith("bias") else 1.0
-            out.write((mean + std * rng.standard_normal(shape[0])).astype(np.float32).tobytes())
+            times = a.post_norm if ".post_" in name else 1.0
+            out.write((times * (mean + std * rng.standard_normal(shape[0]))).astype(np.float32).tobytes())
         else:
             left = shape[0] * (shape[1] // block * size)
             for slab in repeated(a.seed, t, shape[1], std) if a.repeat else weight(rng, t, shape[0], shape[1], std):
