@@ -176,18 +176,18 @@ sm_status sm_pass_stream_bound(const sm_func *f, double *most, sm_err *err) {
 static sm_value *scaled_const(sm_builder *b, const sm_value *v, double by) {
     size_t n;
     float *x = sm_const_decode(v->cst, &n);
-    if (x == NULL) {
+    const char *name = sm_arena_printf(b->g->arena, "%s_scaled", v->name);
+    if (x == NULL || name == NULL) {
+        sm_free(x);
         b->st = SM_NOMEM(&b->err);
         return NULL;
     }
     for (size_t i = 0; i < n; i++)
         x[i] *= (float)by;
-    sm_value *w = sm_const_data(b, v->name, SM_FP32, v->cst->src.rank, v->cst->src.dims, x);
+    sm_value *w = sm_const_data(b, name, SM_FP32, v->cst->src.rank, v->cst->src.dims, x);
     sm_free(x);
-    if (w != NULL) { /* reports go on naming the tensor */
-        w->cst->src.name = v->cst->src.name;
-        w = sm_const_as(b, w, &v->cst->want, v->cst->want_dtype);
-    }
+    if (w != NULL)
+        w->cst->src.name = v->cst->src.name; /* reports go on naming the tensor */
     return w;
 }
 

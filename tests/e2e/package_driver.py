@@ -165,8 +165,9 @@ def drive(pkg, steps, ids):
 SPECIFICATION = {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9, "iOS26": 10}
 
 
-def accepted(pkg, report, target, design, quant):
-    """coremltools loads the package and finds in it what the target and the design ("gpu", "ane") say."""
+def accepted(pkg, report, target, design, quant, fused=True):
+    """coremltools loads the package and finds in it what the target and the design ("gpu", "ane") say; fused: attention,
+    where both have it."""
     ct = coremltools()
     spec = ct.utils.load_spec(pkg)
     assert spec.specificationVersion == report["specification"] == SPECIFICATION[target]
@@ -175,7 +176,7 @@ def accepted(pkg, report, target, design, quant):
     for f in program.functions.values():
         assert f.opset_version.value == spec.specificationVersion, f.opset_version
         kinds = {o.op_type for o in f.operations}
-        assert ("scaled_dot_product_attention" in kinds) == (design == "gpu" and spec.specificationVersion >= 9)
+        assert ("scaled_dot_product_attention" in kinds) == (design == "gpu" and spec.specificationVersion >= 9 and fused)
         assert ("conv" in kinds) == (design == "ane") and ("linear" in kinds) == (design == "gpu")
         compressed = any(k.startswith("constexpr") for k in kinds)
         assert compressed == (quant != "none" and target != "iOS15")

@@ -255,7 +255,7 @@ def source_tensors(path):
 def program_name(names, tensor):
     """The name among `names` that a GGUF tensor has in a program."""
     plain = re.sub(r"\W", "_", tensor)
-    found = [n for n in (plain, plain + "_0", plain + "_1") if n in names]
+    found = [n for n in (plain, plain + "_0", plain + "_1", plain + "_scaled_0") if n in names]
     assert found, f"{tensor}: no constant of that name"
     return found[0]
 

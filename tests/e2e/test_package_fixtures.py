@@ -59,10 +59,11 @@ def test_recognised_and_run_like_a_model(name, backend, limit):
     assert clear.sum() >= 10 and np.array_equal(want.argmax(-1)[clear], got.argmax(-1)[clear])
 
 
-def test_run_with_a_vocabulary_from_elsewhere():
+@pytest.mark.parametrize("name", ["llama_stateful_ios18", "llama_kvio_ios17_lut", "variants/lut4_channel_scale"])
+def test_run_with_a_vocabulary_from_elsewhere(name):
     """A package without tokenizer takes one by --tokenizer."""
     vocab = make_model(scratch("vocab", "vocab.gguf"), "--vocab", 512)
-    pkg = package("llama_stateful_ios18")
+    pkg = package(name)
     tokens, done = greedy(pkg, "the rain in the", 6, "--raw", "--tokenizer", vocab)
     ids = smelt_json("tokenize", vocab, "-p", "the rain in the")["ids"]
     assert done["prompt_tokens"] == len(ids) and len(tokens) == 6
