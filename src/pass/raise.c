@@ -42,6 +42,7 @@ static bool wants_tokens(const sm_meaning *m) {
     case M_PROBS:
         return true;
     case M_KEY_POS:
+    case M_AHEAD:
     case M_PAST:
         return false;
     default:
@@ -197,43 +198,16 @@ static sm_status check_slots(sm_raise *z) {
 /* ------------------------------------------------------------------ SMELT_DEBUG=pass:4 shows what each value means */
 static const char *kind_name(sm_meaning_kind k) {
     static const char *const name[] = {
-        [M_NONE] = "none",
-        [M_ROWS] = "rows",
-        [M_SQUARE] = "square",
-        [M_MEAN] = "mean",
-        [M_MEAN_EPS] = "mean_eps",
-        [M_RMS] = "rms",
-        [M_INV_RMS] = "inv_rms",
-        [M_PLUS_MINUS] = "plus_minus",
-        [M_PM_NORM] = "pm_norm",
-        [M_INT] = "int",
-        [M_POS] = "pos",
-        [M_PAST] = "past",
-        [M_KEY_POS] = "key_pos",
-        [M_ANGLE] = "angle",
-        [M_COS] = "cos",
-        [M_SIN] = "sin",
-        [M_ROTATED] = "rotated",
-        [M_TURN] = "turn",
-        [M_HALF_TURN] = "half_turn",
-        [M_TURNED] = "turned",
-        [M_FILL] = "fill",
-        [M_FILLED] = "filled",
-        [M_BACK] = "back",
-        [M_WHERE] = "where",
-        [M_CACHE] = "cache",
-        [M_UPDATED] = "updated",
-        [M_KV] = "kv",
-        [M_FRESH] = "fresh",
-        [M_PICKED] = "picked",
-        [M_ZERO] = "zero",
-        [M_ONE_HOT] = "one_hot",
-        [M_OWN] = "own",
-        [M_KEEP] = "keep",
-        [M_KEPT] = "kept",
-        [M_PLACED] = "placed",
-        [M_SCORES] = "scores",
-        [M_PROBS] = "probs",
+        [M_NONE] = "none",         [M_ROWS] = "rows",       [M_SQUARE] = "square",   [M_MEAN] = "mean",
+        [M_MEAN_EPS] = "mean_eps", [M_RMS] = "rms",         [M_INV_RMS] = "inv_rms", [M_PLUS_MINUS] = "plus_minus",
+        [M_PM_NORM] = "pm_norm",   [M_INT] = "int",         [M_POS] = "pos",         [M_PAST] = "past",
+        [M_KEY_POS] = "key_pos",   [M_AHEAD] = "ahead",     [M_ANGLE] = "angle",     [M_COS] = "cos",
+        [M_SIN] = "sin",           [M_ROTATED] = "rotated", [M_TURN] = "turn",       [M_HALF_TURN] = "half_turn",
+        [M_TURNED] = "turned",     [M_FILL] = "fill",       [M_FILLED] = "filled",   [M_BACK] = "back",
+        [M_WHERE] = "where",       [M_CACHE] = "cache",     [M_UPDATED] = "updated", [M_KV] = "kv",
+        [M_FRESH] = "fresh",       [M_PICKED] = "picked",   [M_ZERO] = "zero",       [M_ONE_HOT] = "one_hot",
+        [M_OWN] = "own",           [M_KEEP] = "keep",       [M_KEPT] = "kept",       [M_PLACED] = "placed",
+        [M_SCORES] = "scores",     [M_PROBS] = "probs",
     };
     return name[k];
 }
@@ -278,13 +252,24 @@ typedef bool (*sm_raise_rule)(sm_raise *z, const sm_node *n);
 
 /* What ends the meaning of rows is why, should raising fail. */
 static void note_unknown(sm_raise *z, const sm_node *n) {
-    bool rows = false;
-    for (int i = 0; i < sm_op_row_of(n->op)->n_slots; i++)
-        rows |= sm_raise_of(z, n->in[i])->kind == M_ROWS;
-    for (int i = 0; i < n->n_list; i++)
-        rows |= sm_raise_of(z, n->list[i])->kind == M_ROWS;
-    if (rows && n->op != SM_OP_SHAPE && n->n_out > 0)
-        sm_raise_near(z, "op %s '%.80s' is the first that is not", sm_op_row_of(n->op)->name, n->out[0]->name);
+    const char *op = sm_op_row_of(n->op)->name, *name = n->n_out > 0 ? n->out[0]->name : "";
+    bool rows = false, scores = false, masked = false, all = false;
+    for (int i = 0; i < sm_op_row_of(n->op)->n_slots + n->n_list; i++) {
+        int k = i - sm_op_row_of(n->op)->n_slots;
+        const sm_meaning *m = sm_raise_of(z, k < 0 ? n->in[i] : n->list[k]);
+        rows |= m->kind == M_ROWS;
+        scores |= m->kind == M_SCORES;
+        masked |= m->kind == M_SCORES && m->masked;
+        all |= m->kind == M_WHERE && !m->causal && m->window == 0;
+    }
+    bool fused = n->op == SM_OP_SDPA && rows, open = fused && sm_arg(n, "attn_mask") == NULL;
+    open |= (n->op == SM_OP_SOFTMAX && scores && !masked) || ((scores || fused) && all);
+    if (z->own && open)
+        sm_raise_near(z, "%s '%.80s' lets each token see those behind it, as in an encoder", op, name);
+    else if (z->own && (scores || fused))
+        sm_raise_near(z, "%s '%.80s' is not known to hide from each token those behind it, and no others", op, name);
+    else if (rows && n->op != SM_OP_SHAPE)
+        sm_raise_near(z, "%s '%.80s' is the first that is not", op, name);
 }
 
 static void walk(sm_raise *z, const sm_func *f) {

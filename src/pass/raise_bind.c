@@ -38,6 +38,9 @@ bool sm_raise_is_flags(const sm_func *f, const sm_value *v) {
             double one;
             asked = asked && ((n->in[0] != now[i] && sm_raise_scalar(n->in[0], &one)) ||
                               (n->in[1] != now[i] && sm_raise_scalar(n->in[1], &one)));
+            const sm_value *other = n->op != SM_OP_ADD ? NULL : n->in[0] == now[i] ? n->in[1] : n->in[0];
+            asked |= other != NULL && other != now[i] && other->cst == NULL && other->type.rank >= 2 &&
+                     sm_dtype_kind(now[i]->type.dtype) == 'f'; /* to a mask, to see where both are 0 */
             asked |= n->out != NULL && n->n_out > 0 && moved && n->out[0]->type.dtype == SM_BOOL;
             compared |= asked;
             if (asked || n->op == SM_OP_SHAPE)

@@ -49,6 +49,7 @@ typedef enum sm_meaning_kind {
     M_POS,     /* positions of the rows */
     M_PAST,    /* position of the first of them */
     M_KEY_POS, /* positions of the keys */
+    M_AHEAD,   /* f more than those, of a whole text */
     M_ANGLE,   /* position * inv_freq; piece 0 is the angle */
     M_COS,
     M_SIN,

@@ -135,10 +135,28 @@ static bool guard(sm_raise *z, const sm_node *n) {
     return sm_raise_set(z, n, key);
 }
 
+/* x + a op y + b, of positions of a whole text: x - y op b - a. */
+static bool compare_ahead(sm_raise *z, const sm_node *n) {
+    const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
+    sm_meaning a = *sm_raise_of(z, x), b = *sm_raise_of(z, y),
+               m = {.kind = M_BACK, .made = true, .loose = true, .f = 1};
+    if ((a.kind != M_AHEAD && b.kind != M_AHEAD) || (a.kind != M_AHEAD && a.kind != M_KEY_POS) ||
+        (b.kind != M_AHEAD && b.kind != M_KEY_POS) || a.joined || b.joined || a.guarded || b.guarded)
+        return false;
+    double by = (b.kind == M_AHEAD ? b.f : 0) - (a.kind == M_AHEAD ? a.f : 0);
+    int axis = sm_raise_axis(&a, x->type.rank, AX_KEYS);
+    if (axis < 0 || x->type.dims[axis] != z->n)
+        return false;
+    a.ax[axis] = AX_TOKENS;
+    return sm_raise_join(x, a.ax, y, b.ax, m.ax) && distance(z, n, m, n->op, by);
+}
+
 static bool compare(sm_raise *z, const sm_node *n) {
     const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
     sm_meaning m;
     double sign, c;
+    if (compare_ahead(z, n))
+        return true;
     if (positions(z, n, &m, &sign)) /* row op key: row - key op 0 */
         return distance(z, n, m, sign > 0 ? n->op : turned(n->op), 0);
     bool first = x->cst != NULL && sm_raise_of(z, x)->kind != M_BACK;

@@ -16,6 +16,7 @@
 
 #include <math.h>
 #include <stdarg.h>
+#include <string.h>
 
 #include "base/number.h"
 
@@ -36,6 +37,20 @@ sm_meaning sm_raise_place(const sm_raise *z, const sm_value *v) {
     m.kind = M_POS;
     m.ax[axis] = AX_TOKENS;
     return m;
+}
+
+/* 0, 1 .. n-1 plus a number. */
+static bool ahead(sm_raise *z, const sm_node *n) {
+    const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
+    bool first = sm_raise_of(z, x)->kind != M_KEY_POS;
+    sm_meaning m = *sm_raise_of(z, first ? y : x);
+    int64_t c;
+    if (m.kind != M_KEY_POS || m.joined || m.guarded || !sm_value_int(first ? x : y, &c) ||
+        (n->op == SM_OP_SUB && first) || c > INT32_MAX || c < -INT32_MAX)
+        return false;
+    m.kind = M_AHEAD;
+    m.f = (double)(n->op == SM_OP_SUB ? -c : c);
+    return sm_raise_set(z, n, m);
 }
 
 /* ------------------------------------------------------------------ keys and values */
@@ -194,7 +209,8 @@ static bool cut_mask(sm_raise *z, const sm_node *n) {
         !sm_slice_bounds(z, n, &c->type, lo, hi, gone))
         return false;
     for (int i = 0; i < c->type.rank; i++)
-        if (lo[i] != 0 || hi[i] != (i == a || i == b ? z->n : 1) || ((i == a || i == b) && gone[i]))
+        if (lo[i] != 0 || (hi[i] != c->type.dims[i] && !(hi[i] == z->n && (i == a || i == b))) ||
+            ((i == a || i == b) && gone[i]))
             return false;
     int64_t least, most = z->n;
     if ((!sm_dim_known(z->n) && !sm_dim_bounds(z->b->g, z->n, &least, &most)) || most > c->type.dims[a] ||
@@ -214,6 +230,31 @@ static bool fill(sm_raise *z, const sm_node *n) {
         return false;
     for (int i = 0; i < t->rank; i++)
         m.ax[i] = t->dims[i] == 1 ? AX_ONE : AX_ANY;
+    return sm_raise_set(z, n, m);
+}
+
+static bool fill_cast(sm_raise *z, const sm_node *n) {
+    sm_meaning m = *sm_raise_arg(z, n, "x");
+    if (m.kind != M_FILL || (n->out[0]->type.dtype != SM_BOOL && m.f != floor(m.f)))
+        return false;
+    if (n->out[0]->type.dtype == SM_BOOL)
+        m.f = m.f != 0;
+    return sm_raise_set(z, n, m);
+}
+
+/* What holds of keys, for every row. */
+static bool spread(sm_raise *z, const sm_node *n) {
+    sm_meaning m = *sm_raise_arg(z, n, "x");
+    const sm_type *a = &sm_arg(n, "x")->type, *b = &n->out[0]->type;
+    if (m.kind != M_WHERE || a->rank != b->rank || sm_raise_axis(&m, a->rank, AX_TOKENS) >= 0)
+        return false;
+    for (int i = 0; i < a->rank; i++) {
+        if (a->dims[i] == b->dims[i])
+            continue;
+        if (a->dims[i] != 1 || b->dims[i] != z->n || sm_raise_axis(&m, a->rank, AX_TOKENS) >= 0)
+            return false;
+        m.ax[i] = AX_TOKENS;
+    }
     return sm_raise_set(z, n, m);
 }
 
@@ -316,6 +357,13 @@ bool sm_raise_own_op(sm_raise *z, const sm_node *n) {
     case SM_OP_FILL:
     case SM_OP_FILL_LIKE:
         return fill(z, n);
+    case SM_OP_ADD:
+    case SM_OP_SUB:
+        return ahead(z, n);
+    case SM_OP_CAST:
+        return fill_cast(z, n);
+    case SM_OP_TILE:
+        return spread(z, n);
     case SM_OP_BAND_PART:
         return band(z, n);
     case SM_OP_SLICE_BY_INDEX:

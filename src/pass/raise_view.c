@@ -521,7 +521,8 @@ static bool cut(sm_raise *z, const sm_value *out, const sm_value *in, const sm_d
             y.ax[axis] = AX_ONE;
         } else if (role == AX_KEYS && lo[axis] == 0 && !x->joined &&
                    (x->kind == M_KV || x->kind == M_WHERE || x->kind == M_KEY_POS)) {
-            if (!sm_whole_or_seen(z, hi[axis], in->type.dims[axis]))
+            bool own = z->own && hi[axis] == z->n;
+            if (!own && !sm_whole_or_seen(z, hi[axis], in->type.dims[axis]))
                 return false;
         } else {
             return false;
@@ -671,6 +672,13 @@ static bool join_parts(sm_raise *z, const sm_node *n) {
     return y.row != NULL && sm_raise_set(z, n, y);
 }
 
+/* So is a tile that repeats nothing. */
+static bool only_once(sm_raise *z, const sm_node *n) {
+    sm_meaning m = sm_raise_content(z, sm_arg(n, "x"));
+    return m.kind != M_NONE && m.kind != M_FRESH && sm_type_eq(&sm_arg(n, "x")->type, &n->out[0]->type) &&
+           sm_raise_set(z, n, m);
+}
+
 /* A concat of one value is it. */
 static bool only_one(sm_raise *z, const sm_node *n) {
     sm_meaning m = sm_raise_content(z, n->list[0]);
@@ -698,6 +706,8 @@ bool sm_raise_view_op(sm_raise *z, const sm_node *n) {
         return split(z, n);
     case SM_OP_GATHER:
         return gather(z, n);
+    case SM_OP_TILE:
+        return only_once(z, n);
     case SM_OP_CONCAT:
         return n->n_list == 1 ? only_one(z, n) : join_parts(z, n);
     default:
