@@ -253,7 +253,7 @@ typedef bool (*sm_raise_rule)(sm_raise *z, const sm_node *n);
 /* What ends the meaning of rows is why, should raising fail. */
 static void note_unknown(sm_raise *z, const sm_node *n) {
     const char *op = sm_op_row_of(n->op)->name, *name = n->n_out > 0 ? n->out[0]->name : "";
-    bool rows = false, scores = false, masked = false, all = false;
+    bool rows = false, scores = false, masked = false, all = false, none = false;
     for (int i = 0; i < sm_op_row_of(n->op)->n_slots + n->n_list; i++) {
         int k = i - sm_op_row_of(n->op)->n_slots;
         const sm_meaning *m = sm_raise_of(z, k < 0 ? n->in[i] : n->list[k]);
@@ -261,9 +261,13 @@ static void note_unknown(sm_raise *z, const sm_node *n) {
         scores |= m->kind == M_SCORES;
         masked |= m->kind == M_SCORES && m->masked;
         all |= m->kind == M_WHERE && !m->causal && m->window == 0;
+        const sm_value *v = k < 0 ? n->in[i] : n->list[k];
+        none |= v != NULL && v->cst == NULL && m->kind == M_NONE;
     }
     bool fused = n->op == SM_OP_SDPA && rows, open = fused && sm_arg(n, "attn_mask") == NULL;
     open |= (n->op == SM_OP_SOFTMAX && scores && !masked) || ((scores || fused) && all);
+    if (z->own && all && none && (n->op == SM_OP_ADD || n->op == SM_OP_SELECT)) /* scores of rows already unknown */
+        z->near[0] = 0, open = true;
     if (z->own && open)
         sm_raise_near(z, "%s '%.80s' lets each token see those behind it, as in an encoder", op, name);
     else if (z->own && (scores || fused))

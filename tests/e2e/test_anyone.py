@@ -17,6 +17,7 @@ ANYONE = os.path.join(FIXTURES, "anyone")
 LIMITS = {  # max |difference| / max |recorded|
     "llama_stateful_gqa_int4": 2e-3,
     "llama_kv_io": 2e-3,
+    "llama_text": 2e-3,
     "conv_parts": 2e-3,
     "conv_update_mask": 2e-3,
     "multifunction": 2e-3,

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from pkg_tools import FIXTURES, convert, eval_logits, make_model, relative, scratch, smelt_json
+from pkg_tools import FIXTURES, convert, eval_logits, greedy, make_model, relative, scratch, smelt, smelt_json
 
 IDS = [3, 17, 5, 60, 2, 33, 8, 41, 9, 1, 22, 7]
 
@@ -90,3 +90,33 @@ def test_recorded_logits(name, ids_name, backend, limit):
     error = relative(want, got)
     print(f"{name} on {backend}: {error:.2e}")
     assert error <= limit
+
+
+@pytest.mark.parametrize("backend, limit", [("ref", 5e-3), ("cpu", 3e-2)])
+@pytest.mark.parametrize("name, ctx", [("flexible", 64), ("fixed", 12)])
+def test_recorded_text(name, ctx, backend, limit):
+    """Without caches a call is a whole text: its logits, and those of any beginning of it."""
+    pkg = os.path.join(FIXTURES, "anyone", "llama_text", name + ".mlpackage")
+    with np.load(os.path.join(FIXTURES, "anyone", "llama_text", "golden.npz")) as z:
+        n = next(n for n in range(int(z["ncalls"])) if str(z[f"{n:02d}.pkg"]).startswith(name))
+        ids, want = z[f"{n:02d}.in.input_ids"][0], z[f"{n:02d}.out.logits"][0]
+    assert smelt_json("inspect", pkg)["context"] == ctx
+    got = eval_logits(pkg, ids, "--backend", backend)
+    error = relative(want, got[-len(want):])
+    print(f"{name} on {backend}: {error:.2e}")
+    assert error <= limit
+    assert relative(got[:5], eval_logits(pkg, ids[:5], "--backend", backend)) <= limit
+
+
+def test_text_is_as_long_as_the_package_is(source, tmp_path):
+    pkg = tmp_path / "P.mlpackage"
+    convert(source, pkg, "-c", 24, "--quant", "none", "--kv", "none")
+    want, got = (greedy(m, "hello", 6, "--backend", "ref", "--raw")[0] for m in (source, pkg))
+    assert [t["id"] for t in want] == [t["id"] for t in got]
+    assert "the package holds 24" in smelt("run", pkg, "-p", "hello", "-c", 25, rc=5).stderr
+    assert smelt("eval", pkg, "--ids", ",".join(["3"] * 25), rc=5).stderr
+
+
+def test_encoder_is_none():
+    r = smelt("eval", os.path.join(FIXTURES, "anyone", "encoder_bc1s", "model.mlpackage"), "--ids", "1,2,3", rc=4)
+    assert "as in an encoder" in r.stderr

@@ -318,6 +318,74 @@ def llama_kv_io():
     r.save()
 
 
+class TextLlama(nn.Module):
+    """Without caches, as a traced model(input_ids, attention_mask): the mask is made as transformers makes it."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(VOCAB, H)
+        self.layers = nn.ModuleList(Layer() for _ in range(L))
+        self.norm, self.head = RMSNorm(H), nn.Linear(H, VOCAB, bias=False)
+        self.register_buffer("inv", (1.0 / (10000.0 ** (torch.arange(0, D, 2).float() / D))))
+
+    def mask(self, n, attention_mask):
+        least, place = -3e4, torch.arange(0, n)
+        m = torch.full((n, n), least).triu(1) * (torch.arange(n) > place.reshape(-1, 1))
+        m = m[None, None].expand(1, 1, -1, -1).clone()
+        padding = m[:, :, :, :n] + attention_mask[:, None, None, :]
+        return m.masked_fill(padding == 0, least)
+
+    def forward(self, input_ids, attention_mask):
+        n = input_ids.shape[1]
+        x, bias = self.embed(input_ids), self.mask(n, attention_mask)
+        a = (self.inv[None, :, None].expand(1, -1, 1) @ torch.arange(0, n)[None, None].float()).transpose(1, 2)
+        a = torch.cat([a, a], -1)
+        cos, sin = a.cos()[:, None], a.sin()[:, None]
+        for lay in self.layers:
+            y = lay.n1(x)
+            q = turn(lay.attn.q(y).view(1, n, HEADS, D).transpose(1, 2), cos, sin)
+            k = turn(lay.attn.k(y).view(1, n, KV, D).transpose(1, 2), cos, sin)
+            v = lay.attn.v(y).view(1, n, KV, D).transpose(1, 2)
+            s = q @ repeat_kv(k, HEADS // KV).transpose(2, 3) / (D ** 0.5) + bias
+            y = F.softmax(s, dim=-1) @ repeat_kv(v, HEADS // KV)
+            x = x + lay.attn.o(y.transpose(1, 2).reshape(1, n, HEADS * D))
+            y = lay.n2(x)
+            x = x + lay.down(F.silu(lay.gate(y)) * lay.up(y))
+        return self.head(self.norm(x))
+
+
+def llama_text():
+    torch.manual_seed(21)
+    r, m = Recorder("llama_text"), as_half(spread(TextLlama()))
+    n = ct.RangeDim(1, CTX, default=8)
+    pkg = convert(m, (torch.zeros(1, 8, dtype=torch.int32), torch.ones(1, 8, dtype=torch.int32)),
+                  [ct.TensorType("input_ids", (1, n), np.int32), ct.TensorType("attention_mask", (1, n), np.int32)],
+                  out16("logits"), target="iOS16")
+    pkg.save(r.path("flexible.mlpackage"))
+    ids = np.array([[4, 44, 13, 7, 80, 2, 31, 9, 66, 5, 71]], np.int32)
+    with torch.no_grad():
+        given = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        r.call("flexible.mlpackage", given, {"logits": m(tensor(ids), tensor(given["attention_mask"]))})
+
+    class Fixed(nn.Module):
+        """Of 12 tokens: the mask is a constant, and so are cosines and sines; logits of the last token only."""
+
+        def __init__(self):
+            super().__init__()
+            self.m = m
+
+        def forward(self, input_ids):
+            return self.m(input_ids, torch.ones(1, 12))[:, -1:]
+
+    pkg = convert(Fixed(), (torch.zeros(1, 12, dtype=torch.int32),), [ct.TensorType("input_ids", (1, 12), np.int32)],
+                  out16("logits"), target="iOS16")
+    pkg.save(r.path("fixed.mlpackage"))
+    ids = np.array([[4, 44, 13, 7, 80, 2, 31, 9, 66, 5, 71, 18]], np.int32)
+    with torch.no_grad():
+        r.call("fixed.mlpackage", {"input_ids": ids}, {"logits": Fixed()(tensor(ids))})
+    r.save()
+
+
 # ------------------------------------------------------------------ parts in the channel-first layout
 CHUNKS, BATCH, SPLITS = 2, 8, 4
 
@@ -879,7 +947,7 @@ def legacy():
     print("legacy")
 
 
-ALL = [llama_stateful, llama_kv_io, conv_parts, conv_update_mask, multifunction, targets, compressed, compressed_twice, encoder, cnn, classifier, flow,
+ALL = [llama_stateful, llama_kv_io, llama_text, conv_parts, conv_update_mask, multifunction, targets, compressed, compressed_twice, encoder, cnn, classifier, flow,
        pipeline, legacy]
 
 if __name__ == "__main__":
