@@ -340,6 +340,15 @@ static sm_status make_parts(job *j, sm_func *f, sm_err *err) {
     return st;
 }
 
+/* Picks encodings; what weights are measured for that, all threads do. */
+static sm_status encode(const job *j, sm_func **f, sm_err *err) {
+    sm_profile p = j->plan.p[0];
+    SM_TRY(sm_pool_new(j->o->threads, &p.pool, err));
+    sm_status st = sm_pipeline_encode(*f, &p, f, err);
+    sm_pool_free(&p.pool);
+    return st;
+}
+
 static sm_status convert(job *j, sm_err *err) {
     sm_load_opts lo = {.tokenizer = j->o->tokenizer};
     bool dry = j->o->dry_run, several = j->o->split && strcmp(j->o->split, "none") != 0;
@@ -364,7 +373,7 @@ static sm_status convert(job *j, sm_err *err) {
     SM_TRY(fill_meta(j, err));
     j->n_facts = j->n_meta;
     SM_TRY(make_tokenizer(j, err));
-    SM_TRY(sm_pipeline_encode(f, &j->plan.p[0], &f, err));
+    SM_TRY(encode(j, &f, err));
     SM_TRY(sm_convert_parts_of(j->o->split, f, &j->parts, err));
     j->rep->parts = j->parts.n;
     return several ? make_parts(j, f, err) : make_part(j, f, 0, dry ? NULL : j->out, err);

@@ -13,7 +13,7 @@
  *
  * A constant used twice (a tied head) is re-encoded once and stays one constant, unless its uses want different forms.
  */
-#include "pass/pass_int.h"
+#include "pass/encode_int.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -36,14 +36,12 @@ bool sm_quant_of_name(const char *name, sm_quant *out) {
     return false;
 }
 
-/* The tensor's name, for messages. */
-static const char *said(const sm_const *c, char out[128]) {
-    snprintf(out, 128, "tensor '%.*s'", (int)SM_MIN(c->src.name.n, (size_t)100), c->src.name.p);
+const char *sm_const_said(const sm_const *c, char out[SM_SAID]) {
+    snprintf(out, SM_SAID, "tensor '%.*s'", (int)SM_MIN(c->src.name.n, (size_t)100), c->src.name.p);
     return out;
 }
 
-/* The largest divisor of n up to `most`. */
-static int64_t divisor(int64_t n, int64_t most) {
+int64_t sm_divisor_of(int64_t n, int64_t most) {
     while (n % most != 0)
         most--;
     return most;
@@ -59,57 +57,25 @@ static int64_t block_of(const sm_profile *p, int64_t cols) {
 /* Encodes by block along the last axis; the block must divide it.  Unsigned codes have a zero point of their type. */
 static sm_status want_affine(const sm_const *c, const sm_profile *p, sm_dtype code, sm_encoding *out, sm_err *err) {
     int64_t cols = sm_tensor_cols(&c->src), block = block_of(p, cols);
-    char name[128];
-    SM_TRY(sm_target_want(p->opset, SM_FEATURE_CHANNEL_CODES, said(c, name), err));
+    char name[SM_SAID];
+    SM_TRY(sm_target_want(p->opset, SM_FEATURE_CHANNEL_CODES, sm_const_said(c, name), err));
     if (sm_dtype_bits(code) < 8)
-        SM_TRY(sm_target_want(p->opset, SM_FEATURE_CODES_4, said(c, name), err));
+        SM_TRY(sm_target_want(p->opset, SM_FEATURE_CODES_4, sm_const_said(c, name), err));
     if (block != cols)
-        SM_TRY(sm_target_want(p->opset, SM_FEATURE_BLOCK_CODES, said(c, name), err));
+        SM_TRY(sm_target_want(p->opset, SM_FEATURE_BLOCK_CODES, sm_const_said(c, name), err));
     if (block != cols && !p->blocks) {
         SM_FAIL(err, SM_UNSUPPORTED,
                 "%s: weights in blocks of %" PRId64 " fall off the Neural Engine, fail to compile there or give wrong "
                 "numbers",
-                said(c, name), block);
+                sm_const_said(c, name), block);
         return sm_err_hint(err, "use --quant lut4 or lut6, or --block channel");
     }
     if (cols % block != 0) {
         SM_FAIL(err, SM_UNSUPPORTED, "%s: rows of %" PRId64 " weights do not divide into blocks of %" PRId64,
-                said(c, name), cols, block);
-        return sm_err_hint(err, "blocks of %" PRId64 " fit this tensor", divisor(cols, block));
+                sm_const_said(c, name), cols, block);
+        return sm_err_hint(err, "blocks of %" PRId64 " fit this tensor", sm_divisor_of(cols, block));
     }
     *out = sm_enc_affine(code, p->act, sm_dtype_kind(code) == 'u' ? code : SM_NONE, c->src.rank, block);
-    return SM_OK;
-}
-
-/* The divisor of rows from 8 to 32 that is nearest to 16 (of two the smaller); all rows when there is none. */
-static int64_t usual_group(int64_t rows) {
-    for (int64_t off = 0; off <= 16; off++) {
-        if (16 - off >= 8 && rows % (16 - off) == 0)
-            return 16 - off;
-        if (rows % (16 + off) == 0)
-            return 16 + off;
-    }
-    return rows;
-}
-
-/* A palette for the whole tensor, or one per group of output channels: axis 0, of which the group must be a divisor. */
-static sm_status want_palette(const sm_const *c, const sm_profile *p, sm_dtype code, int64_t wanted, sm_encoding *out,
-                              sm_err *err) {
-    int64_t rows = c->src.dims[0], group = wanted > 0 ? wanted : rows;
-    if (wanted == SM_GROUP_USUAL && sm_target_has(p->opset, SM_FEATURE_GROUP_PALETTES))
-        group = usual_group(rows);
-    char name[128];
-    SM_TRY(sm_target_want(p->opset, SM_FEATURE_PALETTES, said(c, name), err));
-    if (group != rows || code == SM_UINT3)
-        SM_TRY(sm_target_want(p->opset, SM_FEATURE_GROUP_PALETTES, said(c, name), err));
-    if (rows % group != 0) {
-        SM_FAIL(err, SM_UNSUPPORTED, "%s: %" PRId64 " output channels do not divide into groups of %" PRId64,
-                said(c, name), rows, group);
-        return sm_err_hint(err, "groups of %" PRId64 " fit this tensor, and --group 0 fits all", divisor(rows, group));
-    }
-    *out = (sm_encoding){.id = SM_ENC_LUT, .code = code, .aux = p->act, .vec = 1};
-    for (int a = 0; a < c->src.rank; a++)
-        out->block[a] = a == 0 ? group : c->src.dims[a];
     return SM_OK;
 }
 
@@ -135,17 +101,16 @@ static bool holds_palette(const sm_encoding *e, const sm_tensor *t, const sm_pro
     return sm_target_has(p->opset, whole ? SM_FEATURE_PALETTES : SM_FEATURE_GROUP_PALETTES);
 }
 
-/* The nearest form that holds about the same: where blocks are, 8 bits per channel; where only palettes are safe, a
- * palette of more bits than the codes have, since its entries serve many rows. */
+/* The nearest form that holds about the same: where blocks are, integers (for tables of 8 bits); where only palettes are
+ * safe, the smallest palette that is near enough. */
 static sm_status nearest(const sm_const *c, const sm_profile *p, sm_dtype code, bool table, sm_encoding *out,
                          sm_err *err) {
+    bool four = sm_dtype_bits(code) <= 4 && sm_target_has(p->opset, SM_FEATURE_CODES_4) && !table;
     if (!sm_target_has(p->opset, SM_FEATURE_CHANNEL_CODES))
         return SM_OK; /* dense */
-    if (p->blocks || table)
-        return want_affine(
-            c, p, sm_dtype_bits(code) > 4 || !sm_target_has(p->opset, SM_FEATURE_CODES_4) || table ? SM_INT8 : SM_INT4,
-            out, err);
-    return want_palette(c, p, sm_dtype_bits(code) > 4 ? SM_UINT8 : SM_UINT6, SM_GROUP_USUAL, out, err);
+    if (p->blocks || (table && !sm_target_has(p->opset, SM_FEATURE_GROUP_PALETTES)))
+        return want_affine(c, p, four ? SM_INT4 : SM_INT8, out, err);
+    return sm_want_near_palette(c, p, out, err);
 }
 
 /* The encoding for a matrix under `auto` and `keep`. */
@@ -195,7 +160,7 @@ static sm_status want_for_matrix(const sm_const *c, const sm_profile *p, bool ta
     case SM_QUANT_LUT4:
     case SM_QUANT_LUT6:
     case SM_QUANT_LUT8:
-        return want_palette(c, p, codes[p->quant - SM_QUANT_LUT1], p->quant_group, out, err);
+        return sm_want_palette(c, p, codes[p->quant - SM_QUANT_LUT1], p->quant_group, out, err);
     case SM_QUANT_AUTO:
         return keep_codes(c, p, table, out, err);
     case SM_QUANT_KEEP: {
@@ -203,10 +168,11 @@ static sm_status want_for_matrix(const sm_const *c, const sm_profile *p, bool ta
         SM_TRY(keep_codes(c, p, table, out, err));
         SM_TRY(sm_transcode_how(&c->src, out, &how, err));
         if (how == SM_CARRY_REQUANTIZED || (how == SM_CARRY_WIDENED && c->src.enc.id != SM_ENC_DENSE)) {
-            char from[64], name[128];
+            char from[64], name[SM_SAID];
             const sm_target *t = sm_target_of(p->opset);
-            SM_FAIL(err, SM_UNSUPPORTED, "%s: the codes of %s cannot be kept in the '%s' design for %s", said(c, name),
-                    sm_enc_print(&c->src.enc, c->src.rank, from, sizeof from), p->name, t != NULL ? t->ios : "?");
+            SM_FAIL(err, SM_UNSUPPORTED, "%s: the codes of %s cannot be kept in the '%s' design for %s",
+                    sm_const_said(c, name), sm_enc_print(&c->src.enc, c->src.rank, from, sizeof from), p->name,
+                    t != NULL ? t->ios : "?");
             return sm_err_hint(err, "use --quant auto for the nearest form, or --quant int4, int8 or none");
         }
         return SM_OK;

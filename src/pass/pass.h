@@ -66,6 +66,10 @@ bool sm_quant_of_name(const char *name, sm_quant *out);
 /* About 16 channels a palette (8 to 32, as Apple's recipes have), where they divide the tensor and the package's version
  * has groups; else the whole tensor.  What is asked for by number is never changed. */
 enum { SM_GROUP_USUAL = -1 };
+/* What `auto` lets a palette leave of a tensor where codes cannot be kept: sum of squared errors over sum of squares.
+ * With 44 dB for each tensor, packages of the models that it was measured on stay well within what `smelt check` allows
+ * (docs/numerics.md). */
+#define SM_AUTO_NMSE 4e-5
 typedef enum sm_norm_form {
     SM_NORM_F32,        /* the square to the reciprocal root in fp32, between casts */
     SM_NORM_LAYER_NORM, /* layer_norm over [x, -x]: no op leaves the activation dtype */
@@ -122,6 +126,7 @@ typedef struct sm_profile {
     int64_t quant_group;     /* output channels that share a palette; 0: all of a tensor, or SM_GROUP_USUAL */
     const char *const *wide; /* names (fnmatch patterns) of tensors and values whose ops are computed in fp32 */
     int n_wide;
+    sm_pool *pool; /* borrowed, to measure weights by: NULL for the calling thread alone */
 } sm_profile;
 /* Tokens per call as the shape of the profile has them: 1..most, or exactly most. */
 void sm_profile_tokens(sm_profile *p, int64_t most);

@@ -43,6 +43,10 @@ typedef struct fitter {
     double middle;
 } fitter;
 
+typedef struct square_sums {
+    double off, all;
+} square_sums;
+
 static void fitter_free(fitter *f) {
     sm_hist_free(&f->h);
     sm_kmeans_free(&f->km);
@@ -91,8 +95,8 @@ static double cost_of(const fitter *f, const float *entry, int k, uint32_t *ends
     return cost;
 }
 
-/* Entries to the means of what is nearest to them, rounded, while that gains. */
-static void move_entries(fitter *f, int k, sm_dtype aux, int fixed, uint32_t *ends, float *entry) {
+/* Entries to the means of what is nearest to them, rounded, while that gains; returns what they cost. */
+static double move_entries(fitter *f, int k, sm_dtype aux, int fixed, uint32_t *ends, float *entry) {
     float next[ENTRIES_MAX];
     double cost = cost_of(f, entry, k, ends);
     for (int round = 0; round < ROUNDS; round++) {
@@ -104,15 +108,27 @@ static void move_entries(fitter *f, int k, sm_dtype aux, int fixed, uint32_t *en
         }
         double now = cost_of(f, next, k, next_ends);
         if (!(now < cost))
-            return;
+            break;
         cost = now;
         memcpy(entry, next, (size_t)k * sizeof *entry);
         memcpy(ends, next_ends, (size_t)k * sizeof *ends);
     }
+    return cost;
 }
 
-/* The table of the histogram's weights, which leave it. */
-static void fit_entries(fitter *f, int n_entries, sm_dtype aux, bool with_zero, float scale, float *entry) {
+/* Sums of squares of the numbers, and of what they are off entries that cost so much. */
+static square_sums squares(const fitter *f, double cost) {
+    double about = 0.0;
+    for (uint32_t i = 0; i < f->n; i++) {
+        double s = f->sum[i + 1] - f->sum[i];
+        about += s * s / (f->mass[i + 1] - f->mass[i]);
+    }
+    return (square_sums){fmax(about + cost, 0.0), about + f->middle * f->middle * f->mass[f->n]};
+}
+
+/* The table of the histogram's weights, which leave it.  q: NULL, or what it is off. */
+static void fit_entries(fitter *f, int n_entries, sm_dtype aux, bool with_zero, float scale, float *entry,
+                        square_sums *q) {
     uint32_t ends[ENTRIES_MAX];
     int k = 0, fixed = -1;
     f->n = sm_hist_take(f->h, f->mass, f->sum, &f->middle);
@@ -126,8 +142,9 @@ static void fit_entries(fitter *f, int n_entries, sm_dtype aux, bool with_zero, 
             fixed = fabsf(entry[c]) < fabsf(entry[fixed]) ? c : fixed;
         entry[fixed] = 0.0f;
     }
-    if (k > 1)
-        move_entries(f, k, aux, fixed, ends, entry);
+    double cost = k > 0 ? move_entries(f, k, aux, fixed, ends, entry) : 0.0;
+    if (q != NULL)
+        *q = squares(f, cost);
     for (int c = 0; c < k; c++)
         entry[c] /= scale;
     for (int c = k; c < n_entries; c++)
@@ -151,7 +168,7 @@ sm_status sm_palette_fit_values(const float *x, size_t n, int entries, sm_dtype 
         else if (st != SM_OK)
             st = SM_FAIL(err, SM_BADINPUT, "among %zu weights are some that no table can hold", n);
         else
-            fit_entries(&f, entries, aux, with_zero, scale, table);
+            fit_entries(&f, entries, aux, with_zero, scale, table, NULL);
     }
     fitter_free(&f);
     return st;
@@ -199,11 +216,13 @@ sm_status sm_palette_check(const sm_tensor *src, const sm_encoding *want, sm_err
 typedef struct job {
     const grid *g;
     const sm_encoding *want;
-    uint8_t *lut;
-    fitter *fit;  /* per thread */
-    float *rows;  /* per thread: rows of g->t */
-    size_t step;  /* rows decoded at a time */
-    size_t chunk; /* rows of a shared table that a thread takes at a time */
+    uint8_t *lut;         /* NULL: tables are only measured */
+    square_sums *squares; /* of each of n, or NULL */
+    int64_t n, stride;    /* tables to make: 0, stride, 2 * stride.. */
+    fitter *fit;          /* per thread */
+    float *rows;          /* per thread: rows of g->t */
+    size_t step;          /* rows decoded at a time */
+    size_t chunk;         /* rows of a shared table that a thread takes at a time */
     float scale;
     atomic_llong next;
     atomic_uint most;                 /* bits of the largest finite magnitude */
@@ -229,8 +248,8 @@ static void read_rows(job *j, int64_t from, int64_t to, int64_t across, float *r
 static void put_table(const job *j, fitter *f, int64_t table) {
     float entry[ENTRIES_MAX];
     int n = j->g->entries;
-    fit_entries(f, n, j->want->aux, false, j->scale, entry);
-    for (int c = 0; c < n; c++)
+    fit_entries(f, n, j->want->aux, false, j->scale, entry, j->squares == NULL ? NULL : &j->squares[table / j->stride]);
+    for (int c = 0; c < n && j->lut != NULL; c++)
         sm_enc_put(j->want->aux, j->lut, (uint64_t)table * (uint64_t)n + (uint64_t)c, entry[c]);
 }
 
@@ -255,14 +274,14 @@ static void fit_tables(void *ctx, int ith, int nth) {
     fitter *f = &j->fit[ith];
     (void)nth;
     for (;;) {
-        int64_t at = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed);
-        if (at >= g->n_down * g->n_across || sm_cancelled())
+        int64_t at = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed) * j->stride;
+        if (at >= j->n * j->stride || sm_cancelled())
             return;
         int64_t row = at / g->n_across * g->down;
         read_rows(j, row, row + g->down, at % g->n_across, j->rows + (size_t)ith * j->step * (size_t)g->cols, f->h);
         note(j, sm_hist_state(f->h));
         put_table(j, f, at);
-        if (at % RELEASE == 0 && at >= 2 * RELEASE)
+        if (j->stride == 1 && at % RELEASE == 0 && at >= 2 * RELEASE)
             release_tables(g, at - 2 * RELEASE, at - RELEASE);
     }
 }
@@ -297,7 +316,7 @@ static void run(sm_pool *pool, void (*fn)(void *, int, int), job *j) {
 
 static void fit_shared(job *j, sm_pool *pool, int n_threads) {
     const grid *g = j->g;
-    for (int64_t at = 0; at < g->n_down * g->n_across && !sm_cancelled(); at++) {
+    for (int64_t at = 0; at < j->n * j->stride && !sm_cancelled(); at += j->stride) {
         j->table_down = at / g->n_across;
         j->table_across = at % g->n_across;
         run(pool, fill_table, j);
@@ -358,27 +377,35 @@ static float scale_for(job *j, sm_pool *pool) {
     return most > 0.0f ? ldexpf(1.0f, SM_MIN(14 - ilogbf(most), 126)) : 1.0f;
 }
 
-sm_status sm_palette_fit(const sm_tensor *src, const sm_encoding *want, sm_pool *pool, uint8_t *lut, sm_err *err) {
+/* Fits at most `most` tables, evenly apart; 0: all. */
+static sm_status fit(const sm_tensor *src, const sm_encoding *want, int64_t most, sm_pool *pool, uint8_t *lut,
+                     square_sums *sums, sm_err *err) {
     sm_tensor longer = *src; /* without trailing axes of extent 1: rows as long as can be */
     while (longer.rank > 2 && longer.dims[longer.rank - 1] == 1 && sm_enc_row_of(src->enc.id)->kind != SM_KIND_BLOCK)
         longer.rank--;
     grid g = grid_of(&longer, want);
-    job j = {.g = &g, .want = want, .lut = lut};
+    job j = {.g = &g, .want = want, .lut = lut, .n = g.n_down * g.n_across, .stride = 1};
     int n_threads = pool == NULL ? 1 : sm_pool_size(pool);
     sm_status st = sm_palette_check(src, want, err);
     if (st != SM_OK || sm_tensor_numel(src) == 0)
         return st;
+    if (most > 0 && j.n > most) {
+        j.stride = (j.n + most - 1) / most;
+        j.n = (j.n + j.stride - 1) / j.stride;
+    }
     j.step = (size_t)SM_MAX((int64_t)READ / g.cols, (int64_t)1);
     j.chunk = (size_t)SM_MAX((int64_t)CHUNK / g.cols, (int64_t)1);
     j.rows = sm_alloc_n(j.step * (size_t)g.cols, sizeof(float) * (size_t)n_threads);
     j.fit = sm_alloc_n((size_t)n_threads, sizeof *j.fit);
-    if (j.rows == NULL || j.fit == NULL)
+    if (sums != NULL)
+        j.squares = sm_alloc_n((size_t)j.n, sizeof *j.squares);
+    if (j.rows == NULL || j.fit == NULL || (sums != NULL && j.squares == NULL))
         SM_TRY_DONE(SM_NOMEM(err));
     for (int i = 0; i < n_threads; i++)
         SM_TRY_DONE(fitter_new(&j.fit[i], err));
     j.scale = scale_for(&j, pool);
     int64_t each = g.down * g.across, few = each >= 2 * CHUNK ? n_threads : 0;
-    if (each >= SHARED || g.n_down * g.n_across < few)
+    if (each >= SHARED || j.n < few)
         fit_shared(&j, pool, n_threads);
     else
         run(pool, fit_tables, &j);
@@ -388,13 +415,30 @@ sm_status sm_palette_fit(const sm_tensor *src, const sm_encoding *want, sm_pool 
         st = SM_NOMEM(err);
     else if (atomic_load(&j.state) != SM_OK)
         st = bad_weight(&j, err);
+    for (int64_t i = 0; i < j.n && sums != NULL; i++) {
+        sums->off += j.squares[i].off;
+        sums->all += j.squares[i].all;
+    }
 done:
     for (int i = 0; i < n_threads && j.fit != NULL; i++)
         fitter_free(&j.fit[i]);
     sm_free(j.fit);
+    sm_free(j.squares);
     sm_free(j.rows);
     if (st != SM_OK)
         sm_err_prefix(err, "tensor %s", sm_quote(src->name.p, src->name.n));
+    return st;
+}
+
+sm_status sm_palette_fit(const sm_tensor *src, const sm_encoding *want, sm_pool *pool, uint8_t *lut, sm_err *err) {
+    return fit(src, want, 0, pool, lut, NULL, err);
+}
+
+sm_status sm_palette_error(const sm_tensor *src, const sm_encoding *want, int64_t most, sm_pool *pool, double *nmse,
+                           sm_err *err) {
+    square_sums sums = {0};
+    sm_status st = fit(src, want, most, pool, NULL, &sums, err);
+    *nmse = sums.all > 0.0 ? sums.off / sums.all : 0.0;
     return st;
 }
 

@@ -28,7 +28,11 @@ sm_status sm_palette_check(const sm_tensor *src, const sm_encoding *want, sm_err
 /* The tables of want (SM_PART_LUT, all its bytes) for src.  pool: NULL for the calling thread alone.  A weight that is
  * not finite, or that the table's type cannot hold, is SM_BADINPUT with its place. */
 sm_status sm_palette_fit(const sm_tensor *src, const sm_encoding *want, sm_pool *pool, uint8_t *lut, sm_err *err);
-/* The same for n numbers and one table of `entries` entries of type aux (fp16, fp32), as f32.  with_zero: the entry
+/* What fitted tables leave of src: sum of squared errors over sum of squares, by at most `most` of the tables, evenly
+ * apart (0: all of them). */
+sm_status sm_palette_error(const sm_tensor *src, const sm_encoding *want, int64_t most, sm_pool *pool, double *nmse,
+                           sm_err *err);
+/* Like sm_palette_fit for n numbers and one table of `entries` entries of type aux (fp16, fp32), as f32.  with_zero: the entry
  * nearest to zero is zero. */
 sm_status sm_palette_fit_values(const float *x, size_t n, int entries, sm_dtype aux, bool with_zero, float *table,
                                 sm_err *err);

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Palettes against coremltools' own k-means of the same fp16 weights, live: the squared error is never above its.  The CPU time
-of both is printed."""
+of both is printed.  What `auto` picks for the Neural Engine: near the weights, no larger than that takes, and packages of both
+real models pass `smelt check`."""
+import collections
 import os
+import re
 import subprocess
 import time
 
 import numpy as np
 import pytest
-from pkg_tools import SMELT, made_matrices, scratch, source, source_tensors
+from pkg_tools import REAL, SMELT, converted, made_matrices, scratch, smelt_json, source, source_tensors
 
 SHORT = 0.05  # seconds; what takes less is timed three times, ours always, and the least counts
 TOOL = os.path.join(os.path.dirname(SMELT), "tests", "tools", "encode_tensor")
@@ -90,3 +93,53 @@ def test_real_weights():
         a, b = compare(name, tensors[name].all().astype(np.float16), cases)
         mine, other = mine + a, other + b
     print(f"all of these: {mine:.3f} s of CPU, coremltools {other:.3f} s: {other / mine:.0f} times")
+
+
+# ------------------------------------------------------------------ --quant auto, --units cpuAndNeuralEngine
+BOUND = 4e-5  # of a tensor: squared error over squares (pass.h)
+FORMS = [(6, 0), (6, 16), (8, 0), (8, 64), (8, 32), (8, 16)]  # by size; (bits, about so many channels)
+
+
+def form_of(to, rows):
+    """(bits, group) of an encoding; group 0: one table; None for what is no palette."""
+    m = re.fullmatch(r"lut\(uint(\d+), fp16, \[(\d+), \d+\]\)", to)
+    return m and (int(m[1]), 0 if int(m[2]) == rows else int(m[2]))
+
+
+def nmse(x, bits, group):
+    d = theirs(x, bits, group)[0].astype(np.float64) - x.astype(np.float64)
+    return (d * d).sum() / (x.astype(np.float64) ** 2).sum()
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_auto_for_the_neural_engine(name):
+    """Every palette is within the bound (a sample of its groups was measured: 15 % are allowed) or the finest form; by
+    coremltools' k-means, the next smaller form of three tensors is not.  The package passes `check` as it is called by default."""
+    pkg, report = converted(name, "--units", "cpuAndNeuralEngine", "--functions", "decode:1")
+    told, forms = {}, {}
+    for t in report["tensors"]:  # of a table that is the head as well, the table
+        told.setdefault(re.sub(r"(_0)+$", "", t["name"]), t)
+    for src in source_tensors(source(name)):
+        name_in = re.sub(r"\W", "_", src.name)
+        t = told.get(name_in, {"to": ""})
+        if form := form_of(t["to"], src.shape[0]):
+            forms[name_in] = form, src
+            assert t["nmse"] <= 1.15 * BOUND or form == (8, 16), t
+    print(f"{name}: " + ", ".join(f"{n} of {b} bits, {f'groups of {g}' if g else 'one table'}"
+                                  for (b, g), n in collections.Counter(f for f, _ in forms.values()).items()))
+    assert len(forms) > 100
+    compared = 0
+    for n, ((bits, group), src) in forms.items():
+        if (bits, group) not in FORMS[1:] or np.prod(src.shape) > 5e5 or compared == 3:
+            continue
+        smaller = FORMS[FORMS.index((bits, group)) - 1]
+        if smaller[1] and src.shape[0] % smaller[1]:
+            continue
+        left = nmse(src.all().astype(np.float16), *smaller)
+        print(f"{n}: {told[n]['to']} leaves {told[n]['nmse']:.2e}, {smaller} would leave {left:.2e}")
+        assert left > 0.85 * BOUND
+        compared += 1
+    assert compared == 3
+    c = smelt_json("check", source(name), pkg)
+    print(f"{name}: {report['to_bytes'] / 1e6:.1f} MB, KL {c['kl']:.4f}, top-1 {c['top1']:.4f}")
+    assert c["pass"]

@@ -447,6 +447,12 @@ static void groups(void **state) {
         sm_dtype dtype = strstr(cases[i].enc, "fp32") != NULL ? SM_FP32 : SM_FP16;
         palette p = carry(&t, cases[i].enc, dtype, 1, 0);
         expect_honest(&t, &p);
+        double foretold, told = sm_xerr_nmse(&p.xe);
+        assert_int_equal(sm_palette_error(&t, &p.t.enc, 0, NULL, &foretold, NULL), SM_OK);
+        if (fabs(foretold - told) > 1e-3 * told + 1e-9)
+            fail_msg("%s: NMSE %g was foretold, %g came", cases[i].enc, foretold, told);
+        assert_int_equal(sm_palette_error(&t, &p.t.enc, 3, NULL, &foretold, NULL), SM_OK);
+        assert_true(foretold > 0.3 * told && foretold < 3.0 * told); /* groups are alike */
         /* Threads and slabs change nothing. */
         palette q = carry(&t, cases[i].enc, dtype, 3, sm_tensor_rows(&t) % 8 == 0 ? 8 : 0);
         for (int k = 0; k < SM_PART_COUNT; k++)
