@@ -57,7 +57,7 @@ static bool roles_fit(const sm_raise *z, const sm_type *t, const sm_meaning *m) 
         return false;
     for (int i = 0; i < t->rank; i++) {
         int role = m->ax[i];
-        if (role == AX_ANY)
+        if (role == AX_ANY && (m->kind == M_FILL || m->kind == M_POS || m->kind == M_INT))
             continue;
         if (role == AX_ONE ? t->dims[i] != 1 : role == AX_TOKENS ? t->dims[i] != z->n : role >= m->n_piece)
             return false;
@@ -68,7 +68,7 @@ static bool roles_fit(const sm_raise *z, const sm_type *t, const sm_meaning *m) 
         if (role >= 0)
             count[role]++;
     }
-    bool reduced = m->kind >= M_MEAN && m->kind <= M_INV_RMS;
+    bool reduced = m->kind >= M_MEAN && m->kind <= M_TOP;
     int last = sm_raise_last(m);
     for (int k = 0; k < m->n_piece; k++)
         if (m->piece[k] != 1 && count[k] != (reduced && k == last ? 0 : 1))
@@ -199,7 +199,7 @@ static sm_status check_slots(sm_raise *z) {
 static const char *kind_name(sm_meaning_kind k) {
     static const char *const name[] = {
         [M_NONE] = "none",         [M_ROWS] = "rows",       [M_SQUARE] = "square",   [M_MEAN] = "mean",
-        [M_MEAN_EPS] = "mean_eps", [M_RMS] = "rms",         [M_INV_RMS] = "inv_rms", [M_PLUS_MINUS] = "plus_minus",
+        [M_MEAN_EPS] = "mean_eps", [M_RMS] = "rms",         [M_INV_RMS] = "inv_rms", [M_TOP] = "top", [M_SCALED] = "scaled", [M_PLUS_MINUS] = "plus_minus",
         [M_PM_NORM] = "pm_norm",   [M_INT] = "int",         [M_POS] = "pos",         [M_PAST] = "past",
         [M_KEY_POS] = "key_pos",   [M_AHEAD] = "ahead",     [M_ANGLE] = "angle",     [M_COS] = "cos",
         [M_SIN] = "sin",           [M_ROTATED] = "rotated", [M_TURN] = "turn",       [M_HALF_TURN] = "half_turn",

@@ -32,14 +32,14 @@ bool sm_raise_is_flags(const sm_func *f, const sm_value *v) {
             if (!here)
                 continue;
             bool moved = n->op == SM_OP_CAST || n->op == SM_OP_EXPAND_DIMS || n->op == SM_OP_IDENTITY ||
-                         n->op == SM_OP_RESHAPE || n->op == SM_OP_SQUEEZE;
+                         n->op == SM_OP_RESHAPE || n->op == SM_OP_SQUEEZE || n->op == SM_OP_TILE;
             bool asked = n->op == SM_OP_GREATER || n->op == SM_OP_EQUAL || n->op == SM_OP_NOT_EQUAL ||
                          n->op == SM_OP_GREATER_EQUAL || n->op == SM_OP_SUB || n->op == SM_OP_LESS;
             double one;
             asked = asked && ((n->in[0] != now[i] && sm_raise_scalar(n->in[0], &one)) ||
                               (n->in[1] != now[i] && sm_raise_scalar(n->in[1], &one)));
             const sm_value *other = n->op != SM_OP_ADD ? NULL : n->in[0] == now[i] ? n->in[1] : n->in[0];
-            asked |= other != NULL && other != now[i] && other->cst == NULL && other->type.rank >= 2 &&
+            asked |= other != NULL && other != now[i] && other->type.rank >= 2 && !sm_raise_scalar(other, &one) &&
                      sm_dtype_kind(now[i]->type.dtype) == 'f'; /* to a mask, to see where both are 0 */
             asked |= n->out != NULL && n->n_out > 0 && moved && n->out[0]->type.dtype == SM_BOOL;
             compared |= asked;

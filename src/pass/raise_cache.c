@@ -7,6 +7,7 @@
  *
  *   in place   slice_update at the rows' positions; write_state for states
  *   joined     concat of an input's old columns and the new ones: the new ones are a result, or the whole is
+ *   scattered  at an index that is the rows' positions, once or for every element
  *   placed     cache * (1 - own) + one_hot x rows, where one_hot marks each row's position
  *
  * Slots are stacked along axes of the cache ([layers, ..], [2 * layers, ..], [layers, 2, ..]) or are caches of their own.
@@ -202,6 +203,29 @@ static void commit(sm_raise_cache *c, sm_meaning *y, sm_raise_slot *s) {
     y->version = c->writes;
 }
 
+/* u's rows in y, x with the slot chosen: its axes have these roles. */
+static bool store(sm_raise *z, const sm_node *n, const sm_meaning *x, sm_meaning y, const sm_meaning *u,
+                  const int8_t *roles) {
+    sm_raise_cache *c = cache_of(z, x);
+    int rank = n->out[0]->type.rank;
+    sm_meaning place = y;
+    for (int i = 0; i < rank; i++)
+        if (x->ax[i] >= 0 && (y.cut & (1u << x->ax[i])))
+            place.ax[i] = AX_ONE;
+    sm_raise_slot *s = lay(z, &place, rank, roles, u, &y.slot);
+    if (s == NULL || (!c->state && s->row != NULL))
+        return false;
+    y.kind = M_UPDATED;
+    y.row = u->row;
+    if (!c->state)
+        commit(c, &y, s);
+    if (x->cut != y.cut) { /* the whole cache, of which a slot is updated */
+        y.cut = x->cut;
+        memcpy(y.at, x->at, sizeof y.at);
+    }
+    return sm_raise_set(z, n, y);
+}
+
 static bool slice_update(sm_raise *z, const sm_node *n) {
     const sm_value *xv = sm_arg(n, "x"), *uv = sm_arg(n, "update");
     const sm_meaning *x = sm_raise_of(z, xv);
@@ -214,7 +238,7 @@ static bool slice_update(sm_raise *z, const sm_node *n) {
         return false;
     if (put_back(z, n, x, sm_raise_of(z, uv), lo, hi))
         return true;
-    sm_raise_cache *c = cache_of(z, x);
+    const sm_raise_cache *c = cache_of(z, x);
     if (!storable(z, sm_raise_of(z, uv), &u) || (x->kind == M_UPDATED && c->state) ||
         (!c->state && x->version != c->writes))
         return false;
@@ -244,22 +268,40 @@ static bool slice_update(sm_raise *z, const sm_node *n) {
             return false;
         }
     }
-    sm_meaning place = y;
-    for (int i = 0; i < t->rank; i++)
-        if (x->ax[i] >= 0 && (y.cut & (1u << x->ax[i])))
-            place.ax[i] = AX_ONE;
-    sm_raise_slot *s = keys >= 0 && j == uv->type.rank ? lay(z, &place, t->rank, roles, &u, &y.slot) : NULL;
-    if (s == NULL || (!c->state && s->row != NULL))
+    return keys >= 0 && j == uv->type.rank && store(z, n, x, y, &u, roles);
+}
+
+/* data at the rows' positions along one axis.  The index is a vector; or has the shape of the update, the same all along the
+ * other axes; or is one column, for the first axis. */
+static bool scatter(sm_raise *z, const sm_node *n) {
+    const sm_value *xv = sm_arg(n, "data"), *uv = sm_arg(n, "updates"), *at = sm_arg(n, "indices");
+    const sm_meaning *x = sm_raise_of(z, xv), *p = sm_raise_of(z, at);
+    const sm_type *t = &xv->type;
+    sm_meaning u;
+    sm_sv mode = {0};
+    int64_t axis = 0;
+    int8_t roles[SM_MAX_RANK];
+    bool along = n->op == SM_OP_SCATTER_ALONG_AXIS, nd = n->op == SM_OP_SCATTER_ND;
+    if ((x->kind != M_CACHE && x->kind != M_UPDATED) || x->rolled || (p->kind != M_INT && p->kind != M_POS) ||
+        !sm_arg_str(n, "mode", &mode) || !sm_sv_is(mode, "update") || (!nd && !sm_arg_int(n, "axis", &axis)) ||
+        uv->type.rank != t->rank || !storable(z, sm_raise_of(z, uv), &u))
         return false;
-    y.kind = M_UPDATED;
-    y.row = u.row;
-    if (!c->state)
-        commit(c, &y, s);
-    if (x->cut != y.cut) { /* the whole cache, of which a slot is updated */
-        y.cut = x->cut;
-        memcpy(y.at, x->at, sizeof y.at);
+    axis += axis < 0 ? t->rank : 0;
+    const sm_raise_cache *c = cache_of(z, x);
+    if (axis < 0 || axis >= t->rank || (x->kind == M_UPDATED && c->state) || (!c->state && x->version != c->writes))
+        return false;
+    int rank = at->type.rank, tokens = along ? (int)axis : 0;
+    if (rank != (along ? t->rank : nd ? 2 : 1) || (nd && at->type.dims[1] != 1) ||
+        (p->ax[tokens] != AX_TOKENS && !(sm_raise_single(z) && at->type.dims[tokens] == 1)))
+        return false;
+    for (int i = 0; i < t->rank; i++) {
+        roles[i] = (int8_t)(i == axis ? AX_KEYS : u.ax[i]);
+        if (i == axis ? u.ax[i] != AX_TOKENS && !(sm_raise_single(z) && uv->type.dims[i] == 1)
+                      : u.ax[i] == AX_TOKENS || uv->type.dims[i] != t->dims[i] || (t->dims[i] != 1 && u.ax[i] < 0) ||
+                            (along && at->type.dims[i] != t->dims[i]))
+            return false;
     }
-    return sm_raise_set(z, n, y);
+    return x->ax[axis] >= 0 && sm_is_pos(z, p) && store(z, n, x, *x, &u, roles);
 }
 
 /* A write that is not understood would be lost: stop.  So would an older write, if data was made from what the state held
@@ -511,6 +553,22 @@ static bool repeat(sm_raise *z, const sm_node *n) {
     return sm_raise_set(z, n, y);
 }
 
+/* A row's position for every element of what is stored. */
+static bool repeat_place(sm_raise *z, const sm_node *n) {
+    const sm_value *v = sm_arg(n, "x");
+    const sm_type *t = &n->out[0]->type;
+    sm_meaning y = *sm_raise_of(z, v);
+    if ((y.kind != M_INT && y.kind != M_POS) || t->rank != v->type.rank)
+        return false;
+    for (int i = 0; i < t->rank; i++)
+        if (t->dims[i] != v->type.dims[i]) {
+            if (v->type.dims[i] != 1)
+                return false;
+            y.ax[i] = AX_ANY;
+        }
+    return sm_raise_set(z, n, y);
+}
+
 /* Several slots' new columns or contents, all in one layout; stacks may stand in stacks, the outer axis first.  Whether
  * they are a cache's is seen at the end. */
 static bool stack(sm_raise *z, const sm_node *n) {
@@ -651,6 +709,10 @@ bool sm_raise_cache_op(sm_raise *z, const sm_node *n) {
     }
     case SM_OP_SLICE_UPDATE:
         return slice_update(z, n);
+    case SM_OP_SCATTER:
+    case SM_OP_SCATTER_ND:
+    case SM_OP_SCATTER_ALONG_AXIS:
+        return scatter(z, n);
     case SM_OP_WRITE_STATE:
         write_state(z, n);
         return true;
@@ -674,7 +736,7 @@ bool sm_raise_cache_op(sm_raise *z, const sm_node *n) {
     case SM_OP_ADD:
         return put(z, n);
     case SM_OP_TILE:
-        return repeat(z, n);
+        return repeat(z, n) || repeat_place(z, n);
     default:
         return false;
     }

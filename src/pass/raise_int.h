@@ -42,6 +42,8 @@ typedef enum sm_meaning_kind {
     M_MEAN_EPS,   /* f * (mean + eps) */
     M_RMS,        /* f * sqrt(mean + eps) */
     M_INV_RMS,    /* f / sqrt(mean + eps) */
+    M_TOP,        /* largest |element| of the last piece, or no less than that */
+    M_SCALED,     /* row / that */
     M_PLUS_MINUS, /* [row, -row] along the last piece */
     M_PM_NORM,    /* layer_norm of that */
     /* positions */
@@ -131,6 +133,7 @@ typedef struct sm_meaning {
     int version;             /* CACHE, UPDATED: number of writes that it has seen */
     bool whole;              /* KV: all columns of the slot as they are after the call */
     const sm_node *stack;    /* FRESH */
+    const sm_value *over;    /* SCALED and the stations behind: what it was divided by; NULL: nothing */
 } sm_meaning;
 
 #define SM_RAISE_CACHES 1024

@@ -57,6 +57,7 @@ static unsigned use_of(const sm_node *n, const sm_value *v) {
     case SM_OP_SLICE_UPDATE:
     case SM_OP_SCATTER:
     case SM_OP_SCATTER_ND:
+    case SM_OP_SCATTER_ALONG_AXIS:
         return USE_STORE;
     case SM_OP_SHAPE: /* extents */
         return 0;

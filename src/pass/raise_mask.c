@@ -356,8 +356,20 @@ static bool combine(sm_raise *z, const sm_node *n) {
     return sm_raise_set(z, n, m);
 }
 
+/* What is not 0. */
+static bool as_flags(sm_raise *z, const sm_node *n) {
+    sm_meaning m = *sm_raise_arg(z, n, "x");
+    if (m.kind != M_WHERE || m.given || n->out[0]->type.dtype != SM_BOOL)
+        return false;
+    m.seen = m.seen != 0;
+    m.hidden = m.hidden != 0;
+    return sm_raise_set(z, n, m);
+}
+
 bool sm_raise_mask_op(sm_raise *z, const sm_node *n) {
     switch (n->op) {
+    case SM_OP_CAST:
+        return as_flags(z, n);
     case SM_OP_SUB:
         return back(z, n) || number(z, n) || pairwise(z, n);
     case SM_OP_GREATER:

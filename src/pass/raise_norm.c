@@ -5,12 +5,19 @@
  *     x    x * x    mean or sum    + eps    rsqrt, pow -0.5, or sqrt    x * that, x / that    * gamma
  *     x    [x, -x]    layer_norm    its first half                                            * gamma
  *
+ * Before that, x may be scaled so that no square is too large for fp16: by a number, which belongs to eps, or by its largest
+ * element, which a norm does not see but for an eps that is then next to nothing.
+ *
  * Sums are means times the extent, and a norm of sums is 1 / sqrt(extent) of one of means: such factors ride along in `f`
  * until they meet the weight or are applied.  The reduced axis is the last piece of the features, wherever it stands.
  */
 #include "pass/raise_int.h"
 
 #include <math.h>
+
+/* Most of eps * width that is next to nothing, and what takes its place. */
+#define SCALED_EPS 0x1p-7
+#define SMALLEST_EPS 1e-20
 
 static bool same_row(const sm_meaning *a, const sm_meaning *b) {
     return a->row == b->row && a->lo == b->lo && a->hi == b->hi && a->last == b->last;
@@ -30,7 +37,7 @@ static int64_t width_of(const sm_meaning *m) {
 
 /* ------------------------------------------------------------------ to the mean of squares */
 static bool square(sm_raise *z, const sm_node *n, const sm_meaning *x) {
-    return x->kind == M_ROWS && x->f == 1 && sm_raise_set(z, n, station(x, M_SQUARE));
+    return (x->kind == M_ROWS || x->kind == M_SCALED) && x->f == 1 && sm_raise_set(z, n, station(x, M_SQUARE));
 }
 
 /* The one axis that a reduction runs over, kept or not. */
@@ -49,7 +56,8 @@ static bool reduce(sm_raise *z, const sm_node *n) {
     bool squares = n->op == SM_OP_REDUCE_SUM_SQUARE || n->op == SM_OP_REDUCE_L2_NORM, keep;
     int rank = sm_arg(n, "x")->type.rank, to = 0;
     int64_t axis;
-    if (x->kind != (squares ? M_ROWS : M_SQUARE) || x->f != 1 || !one_axis(n, &axis, &keep) ||
+    bool row = x->kind == M_ROWS || x->kind == M_SCALED;
+    if (!(squares ? row : x->kind == M_SQUARE) || x->f != 1 || !one_axis(n, &axis, &keep) ||
         !sm_raise_is_last(x, rank, axis))
         return false;
     sm_meaning y = station(x, n->op == SM_OP_REDUCE_L2_NORM ? M_RMS : M_MEAN);
@@ -97,6 +105,60 @@ static bool norm_of(sm_raise *z, const sm_node *n, const sm_meaning *m, const in
     return sm_raise_set(z, n, y);
 }
 
+/* x = c * row, settled already: c, and the row. */
+static double scale_behind(const sm_meaning *x, const sm_value **row) {
+    const sm_node *d = x->row->def;
+    double c = 1;
+    *row = x->row;
+    if (d != NULL && d->op == SM_OP_MUL && sm_arg(d, "y")->type.rank == 0 && sm_raise_scalar(sm_arg(d, "y"), &c))
+        *row = sm_arg(d, "x");
+    return c;
+}
+
+/* a * 1 / sqrt(mean((c a)^2) + eps) = norm(a, eps / c^2) / c */
+static bool same_but_scaled(const sm_meaning *a, const sm_meaning *b, double *c) {
+    const sm_value *ra, *rb;
+    *c = 1;
+    if (same_row(a, b))
+        return true;
+    double ca = scale_behind(a, &ra), cb = scale_behind(b, &rb);
+    bool same = ra == rb || ra == b->row || rb == a->row;
+    *c = ra == rb ? cb / ca : ra == b->row ? 1 / ca : cb;
+    return same && a->lo == b->lo && a->hi == b->hi && a->last == b->last && *c != 0 && isfinite(*c);
+}
+
+/* The largest |element|: of abs(x), which is a row value. */
+static bool top(sm_raise *z, const sm_node *n) {
+    const sm_meaning *x = sm_raise_arg(z, n, "x");
+    int rank = sm_arg(n, "x")->type.rank, to = 0;
+    int64_t axis;
+    bool keep;
+    const sm_node *d = x->kind == M_ROWS && x->row != NULL ? x->row->def : NULL;
+    if (d == NULL || d->op != SM_OP_ABS || x->f != 1 || !sm_is_whole(x) || !one_axis(n, &axis, &keep) ||
+        !sm_raise_is_last(x, rank, axis))
+        return false;
+    sm_meaning y = station(x, M_TOP);
+    y.row = sm_arg(d, "x");
+    axis += axis < 0 ? rank : 0;
+    for (int i = 0; i < rank; i++)
+        if (i != axis || keep)
+            y.ax[to++] = (int8_t)(i == axis ? AX_ONE : x->ax[i]);
+    return sm_raise_set(z, n, y);
+}
+
+static bool over_top(sm_raise *z, const sm_node *n) {
+    const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
+    const sm_meaning *a = sm_raise_of(z, x), *b = sm_raise_of(z, y);
+    int8_t ax[SM_MAX_RANK];
+    if (a->kind != M_ROWS || b->kind != M_TOP || a->f != 1 || !same_row(a, b) || !sm_raise_join(x, a->ax, y, b->ax, ax))
+        return false;
+    sm_meaning m = station(a, M_SCALED);
+    for (int i = 0; i < SM_MAX_RANK; i++)
+        m.ax[i] = ax[i];
+    m.over = y;
+    return sm_raise_set(z, n, m);
+}
+
 /* x * INV_RMS, x / RMS */
 static bool product(sm_raise *z, const sm_node *n) {
     const sm_value *x = sm_arg(n, "x"), *y = sm_arg(n, "y");
@@ -107,10 +169,17 @@ static bool product(sm_raise *z, const sm_node *n) {
         a = b;
         b = t;
     }
-    if (a->kind != M_ROWS || b->kind != (n->op == SM_OP_MUL ? M_INV_RMS : M_RMS) || a->f != 1 || !same_row(a, b) ||
+    double c, eps = b->eps, f = n->op == SM_OP_MUL ? b->f : 1 / b->f;
+    if ((a->kind != M_ROWS && a->kind != M_SCALED) || b->kind != (n->op == SM_OP_MUL ? M_INV_RMS : M_RMS) ||
+        a->f != 1 || !same_but_scaled(a, b, &c) ||
         !sm_raise_join(x, sm_raise_of(z, x)->ax, y, sm_raise_of(z, y)->ax, ax))
         return false;
-    return norm_of(z, n, a, ax, b->eps, n->op == SM_OP_MUL ? b->f : 1 / b->f);
+    if (a->kind == M_ROWS && b->over == NULL)
+        return norm_of(z, n, a, ax, eps / (c * c), f / fabs(c));
+    /* with m the largest element, eps * m^2 beside a mean of squares that is m^2 / width at least */
+    if (a->kind != M_SCALED || a->over != b->over || c != 1 || eps * (double)width_of(a) > SCALED_EPS)
+        return false;
+    return norm_of(z, n, a, ax, SMALLEST_EPS, f);
 }
 
 /* The norm behind a row value, past reshapes. */
@@ -213,7 +282,11 @@ static bool first_half(sm_raise *z, const sm_node *n) {
 static bool with_scalar(sm_raise *z, const sm_node *n, const sm_meaning *x, double c, bool first) {
     sm_meaning y = *x;
     switch (n->op) {
+    case SM_OP_MAXIMUM:
+        return x->kind == M_TOP && c > 0 && c < 1 && sm_raise_set(z, n, y);
     case SM_OP_ADD:
+        if (x->kind == M_TOP)
+            return c > 0 && c < 1e-2 && sm_raise_set(z, n, y);
         if (x->kind != M_MEAN || !(x->f > 0) || !(c >= 0))
             return false;
         y.kind = M_MEAN_EPS;
@@ -252,7 +325,8 @@ static bool binary(sm_raise *z, const sm_node *n) {
         return sm_raise_scalar(y, &c) && y->type.rank <= x->type.rank && with_scalar(z, n, sm_raise_of(z, x), c, false);
     if (x->cst != NULL)
         return sm_raise_scalar(x, &c) && x->type.rank <= y->type.rank && with_scalar(z, n, sm_raise_of(z, y), c, true);
-    return (n->op == SM_OP_MUL || n->op == SM_OP_REAL_DIV) && product(z, n);
+    return (n->op == SM_OP_REAL_DIV && over_top(z, n)) ||
+           ((n->op == SM_OP_MUL || n->op == SM_OP_REAL_DIV) && product(z, n));
 }
 
 bool sm_raise_norm_op(sm_raise *z, const sm_node *n) {
@@ -261,8 +335,11 @@ bool sm_raise_norm_op(sm_raise *z, const sm_node *n) {
     case SM_OP_MUL:
     case SM_OP_ADD:
     case SM_OP_REAL_DIV:
+    case SM_OP_MAXIMUM:
     case SM_OP_POW:
         return binary(z, n);
+    case SM_OP_REDUCE_MAX:
+        return top(z, n);
     case SM_OP_SQUARE:
         return square(z, n, sm_raise_arg(z, n, "x"));
     case SM_OP_REDUCE_MEAN:
