@@ -140,7 +140,7 @@ typedef struct sm_value {
     sm_const *cst; /* not NULL: a constant */
     sm_dim *sym;   /* elements of a small integer or bool value (row-major), when known symbolically; else NULL */
     const sm_block *in_of, *out_of; /* the block that it is an input of, the one that gave it out last; or NULL */
-    uint32_t id;   /* dense number inside the graph, for side tables */
+    uint32_t id;                    /* dense number inside the graph, for side tables */
 } sm_value;
 
 struct sm_node {

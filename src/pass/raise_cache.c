@@ -291,7 +291,10 @@ static bool scatter(sm_raise *z, const sm_node *n) {
     if (axis < 0 || axis >= t->rank || (x->kind == M_UPDATED && c->state) || (!c->state && x->version != c->writes))
         return false;
     int rank = at->type.rank, tokens = along ? (int)axis : 0;
-    if (rank != (along ? t->rank : nd ? 2 : 1) || (nd && at->type.dims[1] != 1) ||
+    if (rank != (along ? t->rank
+                 : nd  ? 2
+                       : 1) ||
+        (nd && at->type.dims[1] != 1) ||
         (p->ax[tokens] != AX_TOKENS && !(sm_raise_single(z) && at->type.dims[tokens] == 1)))
         return false;
     for (int i = 0; i < t->rank; i++) {

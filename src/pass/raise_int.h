@@ -37,7 +37,7 @@ typedef enum sm_meaning_kind {
     /* row values: f * elements lo..hi of the last axis of row */
     M_ROWS,
     /* rms_norm of the last piece of that */
-    M_SQUARE,
+    M_SQUARE,     /* f * square */
     M_MEAN,       /* f * mean of squares over the last piece */
     M_MEAN_EPS,   /* f * (mean + eps) */
     M_RMS,        /* f * sqrt(mean + eps) */
@@ -273,6 +273,10 @@ bool sm_raise_own_op(sm_raise *z, const sm_node *n);  /* raise_own.c */
 bool sm_raise_const_along(const sm_value *x, const sm_meaning *m, const sm_value *c, int *role);
 /* Its elements as an fp32 vector, times f. */
 sm_value *sm_raise_vector(sm_raise *z, sm_value *c, double f);
+
+/* raise_act.c: row values whose product, or quotient (x NULL: 1), is an activation: it times *f; NULL when it is none. */
+sm_value *sm_raise_product(sm_raise *z, sm_value *x, sm_value *y, double *f);
+sm_value *sm_raise_quotient(sm_raise *z, sm_value *x, sm_value *y);
 
 /* raise_weight.c: weights [out, in] of linear layers out of a program's constants. */
 /* c with its rows along out_axis and its columns along in_axis, all others 1: a view, or a copy where it is dense and

@@ -37,7 +37,9 @@ static int64_t width_of(const sm_meaning *m) {
 
 /* ------------------------------------------------------------------ to the mean of squares */
 static bool square(sm_raise *z, const sm_node *n, const sm_meaning *x) {
-    return (x->kind == M_ROWS || x->kind == M_SCALED) && x->f == 1 && sm_raise_set(z, n, station(x, M_SQUARE));
+    sm_meaning y = station(x, M_SQUARE);
+    y.f = x->f * x->f;
+    return (x->kind == M_ROWS || x->kind == M_SCALED) && y.f > 0 && sm_raise_set(z, n, y);
 }
 
 /* The one axis that a reduction runs over, kept or not. */
@@ -57,8 +59,7 @@ static bool reduce(sm_raise *z, const sm_node *n) {
     int rank = sm_arg(n, "x")->type.rank, to = 0;
     int64_t axis;
     bool row = x->kind == M_ROWS || x->kind == M_SCALED;
-    if (!(squares ? row : x->kind == M_SQUARE) || x->f != 1 || !one_axis(n, &axis, &keep) ||
-        !sm_raise_is_last(x, rank, axis))
+    if (!(squares ? row : x->kind == M_SQUARE) || !one_axis(n, &axis, &keep) || !sm_raise_is_last(x, rank, axis))
         return false;
     sm_meaning y = station(x, n->op == SM_OP_REDUCE_L2_NORM ? M_RMS : M_MEAN);
     if (axis < 0)
@@ -68,6 +69,7 @@ static bool reduce(sm_raise *z, const sm_node *n) {
             y.ax[to++] = (int8_t)(i == axis ? AX_ONE : x->ax[i]);
     double d = (double)width_of(x);
     y.f = n->op == SM_OP_REDUCE_MEAN ? 1 : n->op == SM_OP_REDUCE_L2_NORM ? sqrt(d) : d;
+    y.f *= n->op == SM_OP_REDUCE_SUM_SQUARE ? x->f * x->f : fabs(x->f);
     y.eps = 0;
     return sm_raise_set(z, n, y);
 }
@@ -169,10 +171,9 @@ static bool product(sm_raise *z, const sm_node *n) {
         a = b;
         b = t;
     }
-    double c, eps = b->eps, f = n->op == SM_OP_MUL ? b->f : 1 / b->f;
+    double c, eps = b->eps, f = a->f * (n->op == SM_OP_MUL ? b->f : 1 / b->f);
     if ((a->kind != M_ROWS && a->kind != M_SCALED) || b->kind != (n->op == SM_OP_MUL ? M_INV_RMS : M_RMS) ||
-        a->f != 1 || !same_but_scaled(a, b, &c) ||
-        !sm_raise_join(x, sm_raise_of(z, x)->ax, y, sm_raise_of(z, y)->ax, ax))
+        !same_but_scaled(a, b, &c) || !sm_raise_join(x, sm_raise_of(z, x)->ax, y, sm_raise_of(z, y)->ax, ax))
         return false;
     if (a->kind == M_ROWS && b->over == NULL)
         return norm_of(z, n, a, ax, eps / (c * c), f / fabs(c));

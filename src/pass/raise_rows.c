@@ -58,7 +58,6 @@ static sm_meaning operand(sm_raise *z, const sm_meaning *m) {
         sm_value *in[SM_MAX_SLOTS] = {m->row, m->row};
         y.kind = M_ROWS;
         y.row = sm_raise_again(z, SM_OP_MUL, in);
-        y.f = 1;
     }
     if (y.kind == M_ROWS && y.row != NULL &&
         !sm_is_whole(&y)) { /* rows of one weight: gate and up in one, q k v in one */
@@ -119,6 +118,9 @@ static bool row_and_const(sm_raise *z, const sm_node *n, const sm_value *v, sm_v
     if (!scalar && (!sm_raise_const_along(v, x, c, &role) || role != m.n_piece - 1))
         return false;
     sm_value *k = scalar ? sm_const_f(z->b, SM_FP32, f) : sm_raise_vector(z, c, 1);
+    sm_value *act = k != NULL && const_first && n->op == SM_OP_REAL_DIV ? sm_raise_quotient(z, k, m.row) : NULL;
+    if (act != NULL)
+        return whole(z, n, &m, act);
     return k != NULL &&
            whole(z, n, &m,
                  sm_build(z->b, n->op, NULL, "x", const_first ? k : m.row, "y", const_first ? m.row : k, NULL));
@@ -147,12 +149,13 @@ static bool align(sm_raise *z, const sm_meaning *a, sm_meaning *b) {
     return b->row != NULL;
 }
 
-/* x * sigmoid(x) */
-static sm_value *silu(sm_raise *z, const sm_node *n, sm_value *x, sm_value *y) {
-    const sm_node *d = y->def;
-    if (n->op != SM_OP_MUL || d == NULL || d->op != SM_OP_SIGMOID || sm_arg(d, "x") != x)
-        return NULL;
-    return sm_build(z->b, SM_OP_SILU, NULL, "x", x, NULL);
+/* An activation that ends here. */
+static sm_value *written_out(sm_raise *z, const sm_node *n, sm_value *x, sm_value *y, double *f) {
+    *f = 1;
+    if (n->op == SM_OP_REAL_DIV)
+        return sm_raise_quotient(z, x, y);
+    sm_value *act = n->op == SM_OP_MUL ? sm_raise_product(z, x, y, f) : NULL;
+    return act == NULL && n->op == SM_OP_MUL ? sm_raise_product(z, y, x, f) : act;
 }
 
 static bool two_rows(sm_raise *z, const sm_node *n) {
@@ -163,11 +166,14 @@ static bool two_rows(sm_raise *z, const sm_node *n) {
     sm_meaning m = a;
     if (!sm_raise_join(x, a.ax, y, b.ax, m.ax))
         return false;
-    sm_value *act = silu(z, n, a.row, b.row);
-    if (act == NULL)
-        act = silu(z, n, b.row, a.row);
-    if (act != NULL)
-        return whole(z, n, &m, act);
+    double f;
+    sm_value *act = written_out(z, n, a.row, b.row, &f);
+    if (act != NULL) {
+        sm_meaning r = sm_raise_whole(&m, act);
+        r.last = m.last;
+        r.f = f;
+        return sm_raise_set(z, n, r);
+    }
     /* the order of operands is part of the text: keep it */
     return whole(z, n, &m, sm_build(z->b, n->op, NULL, "x", a.row, "y", b.row, NULL));
 }
@@ -201,6 +207,11 @@ static bool unary(sm_raise *z, const sm_node *n) {
     sm_meaning m = operand(z, x);
     if (m.kind != M_ROWS)
         return false;
+    double eps = 0; /* added to 1 + e^-x: less than fp16 tells apart */
+    bool inverse = n->op == SM_OP_INVERSE && sm_arg_float(n, "epsilon", &eps) && fabs(eps) <= 1e-4;
+    sm_value *act = inverse ? sm_raise_quotient(z, NULL, m.row) : NULL;
+    if (act != NULL)
+        return whole(z, n, &m, act);
     if (n->op == SM_OP_GELU)
         return whole(z, n, &m, sm_build(z->b, n->op, NULL, "x", m.row, "mode", sm_arg(n, "mode"), NULL));
     return sm_op_row_of(n->op)->n_slots == 1 && whole(z, n, &m, sm_build(z->b, n->op, NULL, "x", m.row, NULL));

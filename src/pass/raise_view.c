@@ -365,7 +365,8 @@ static bool reshape(sm_raise *z, const sm_node *n) {
 static bool transpose(sm_raise *z, const sm_node *n) {
     int64_t perm[SM_MAX_RANK];
     int k = 0, rank = n->out[0]->type.rank;
-    sm_meaning y = sm_raise_content(z, sm_arg(n, "x")), before = y;
+    bool updated = sm_raise_arg(z, n, "x")->kind == M_UPDATED; /* may go back to its cache as well as be read */
+    sm_meaning y = updated ? *sm_raise_arg(z, n, "x") : sm_raise_content(z, sm_arg(n, "x")), before = y;
     const sm_meaning *x = &before;
     if (x->kind == M_NONE || x->kind == M_FRESH || !sm_arg_ints(n, "perm", perm, SM_MAX_RANK, &k) || k != rank)
         return false;

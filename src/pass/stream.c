@@ -215,7 +215,8 @@ sm_status sm_pass_scale_stream(sm_func *f, double by, sm_func **out, sm_err *err
     SM_TRY(stream_start(&s, f, err));
     if (!s.closed) {
         stream_end(&s);
-        return SM_FAIL(err, SM_UNSUPPORTED, "the residual stream of '%s' is read, or added to, by more than norms", f->name);
+        return SM_FAIL(err, SM_UNSUPPORTED, "the residual stream of '%s' is read, or added to, by more than norms",
+                       f->name);
     }
     sm_status st = sm_rebuild_start(&r, f, f->opset, err);
     if (st == SM_OK) {
