@@ -123,10 +123,10 @@ static sm_status make_tokenizer(job *j, sm_err *err) {
     return sm_gguf_write_meta(c, prefixes, SM_ARRAY_LEN(prefixes), &j->tokenizer, err);
 }
 
-/* Caches in fp16, as the package holds them. */
+/* Caches in fp16, as the package holds them: none with --kv none. */
 static void count_kv(job *j) {
     sm_kv_slot slots[1024];
-    int n = sm_func_kv_slots(j->l->func, slots, 1024);
+    int n = j->plan.p[0].kv != SM_KV_NONE ? sm_func_kv_slots(j->l->func, slots, 1024) : 0;
     for (int i = 0; i < n; i++)
         j->rep->kv_bytes +=
             2u * (uint64_t)j->rep->ctx * (uint64_t)slots[i].heads * (uint64_t)(slots[i].head_dim + slots[i].v_dim);

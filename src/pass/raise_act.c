@@ -135,5 +135,5 @@ sm_value *sm_raise_quotient(sm_raise *z, sm_value *x, sm_value *y) {
     if (x == of)
         return sm_build(z->b, SM_OP_SILU, NULL, "x", of, NULL);
     return x == NULL || (sm_raise_scalar(x, &one) && one == 1) ? sm_build(z->b, SM_OP_SIGMOID, NULL, "x", of, NULL)
-                                                                : NULL;
+                                                               : NULL;
 }

@@ -54,7 +54,7 @@ static bool all_zero(sm_raise *z, const sm_value *c) {
 /* A row value with its factor applied; a square that no mean wants is a product.  Others: kind M_NONE. */
 static sm_meaning operand(sm_raise *z, const sm_meaning *m) {
     sm_meaning y = *m;
-    if (m->kind == M_SQUARE && sm_is_whole(m)) {
+    if (m->kind == M_SQUARE && m->over == NULL && sm_is_whole(m)) {
         sm_value *in[SM_MAX_SLOTS] = {m->row, m->row};
         y.kind = M_ROWS;
         y.row = sm_raise_again(z, SM_OP_MUL, in);

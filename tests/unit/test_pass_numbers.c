@@ -255,283 +255,6 @@ static void caches_as_inputs(void **state) {
     }
 }
 
-/* ------------------------------------------------------------------ programs that are almost a decoder */
-/* One node of a lowered program is changed at random.  Then raising must refuse, or find what the changed program means:
- * both are run.  Extents are equal wherever they can be (4 tokens, 4 heads, 4 angles), so that no type helps. */
-typedef struct mutation {
-    sm_builder *b;
-    uint64_t s;
-    const sm_value **old; /* the program's values so far */
-    int n_seen;
-} mutation;
-
-static int pick(mutation *m, int n) {
-    m->s = m->s * 6364136223846793005u + 1442695040888963407u;
-    return (int)((m->s >> 33) % (uint64_t)n);
-}
-
-/* Another value of the same type as v from before; v itself when there is none. */
-static sm_value *other_value(mutation *m, sm_value *v) {
-    for (int tries = 0; tries < 64 && m->n_seen > 0; tries++) {
-        int i = pick(m, m->n_seen);
-        if (sm_type_eq(&m->old[i]->type, &v->type) && m->old[i] != v)
-            return (sm_value *)m->old[i];
-    }
-    return v;
-}
-
-/* A parameter with one element changed. */
-static sm_value *other_const(mutation *m, sm_value *v) {
-    int64_t n = 1;
-    int32_t x[8];
-    double f;
-    bool flags[8];
-    for (int i = 0; i < v->type.rank; i++)
-        n *= v->type.dims[i];
-    if (sm_dtype_kind(v->type.dtype) == 'f' && v->type.rank == 0 && sm_value_float(v, &f)) {
-        static const double by[] = {-1, 2, 0.5, 1.25, 0};
-        return sm_const_f(m->b, v->type.dtype, f * by[pick(m, SM_ARRAY_LEN(by))]);
-    }
-    if (v->sym == NULL || n < 1 || n > 8 || v->type.rank > 1)
-        return v;
-    for (int i = 0; i < n; i++)
-        flags[i] = (x[i] = (int32_t)v->sym[i]) != 0;
-    int at = pick(m, (int)n), to = pick(m, (int)n);
-    if (v->type.dtype == SM_BOOL) {
-        flags[at] = !flags[at];
-        return v->type.rank == 0 ? sm_const_bool(m->b, flags[0]) : sm_const_bools(m->b, flags, (int)n);
-    }
-    if (v->type.dtype != SM_INT32)
-        return v;
-    if (to != at && pick(m, 2) == 0) {
-        int32_t t = x[at];
-        x[at] = x[to];
-        x[to] = t;
-    } else {
-        x[at] += pick(m, 2) == 0 ? 1 : -1;
-    }
-    return v->type.rank == 0 ? sm_const_i32(m->b, x[0]) : sm_const_i32s(m->b, x, (int)n);
-}
-
-static sm_op other_op(mutation *m, sm_op op) {
-    static const sm_op like[][6] = {
-        {SM_OP_COS, SM_OP_SIN, SM_OP_TANH, SM_OP_SILU, SM_OP_IDENTITY, SM_OP_SQUARE},
-        {SM_OP_ADD, SM_OP_SUB, SM_OP_MUL, SM_OP_MAXIMUM, SM_OP_MINIMUM, SM_OP_ADD},
-        {SM_OP_GREATER, SM_OP_GREATER_EQUAL, SM_OP_LESS, SM_OP_LESS_EQUAL, SM_OP_EQUAL, SM_OP_NOT_EQUAL},
-        {SM_OP_REDUCE_MEAN, SM_OP_REDUCE_SUM, SM_OP_REDUCE_MAX, SM_OP_REDUCE_MIN, SM_OP_REDUCE_SUM_SQUARE,
-         SM_OP_REDUCE_MEAN},
-        {SM_OP_RSQRT, SM_OP_INVERSE, SM_OP_RSQRT, SM_OP_LOG, SM_OP_RSQRT, SM_OP_LOG},
-    };
-    for (size_t i = 0; i < SM_ARRAY_LEN(like); i++)
-        for (int k = 0; k < 6; k++)
-            if (like[i][k] == op)
-                return like[i][pick(m, 6)];
-    return op;
-}
-
-/* n, its inputs copied to in and list, changed. */
-static void mutate(mutation *m, sm_node *n, sm_value **in, sm_value **list) {
-    int n_slots = sm_op_row_of(n->op)->n_slots;
-    n->in = memcpy(in, n->in, (size_t)n_slots * sizeof *in);
-    n->list = memcpy(list, n->list, (size_t)n->n_list * sizeof *list);
-    if (n->n_list > 0 && pick(m, 2) == 0) {
-        int a = pick(m, n->n_list), b = pick(m, n->n_list);
-        sm_value *v = list[a];
-        list[a] = pick(m, 2) == 0 ? list[b] : v->cst == NULL ? other_value(m, v) : v;
-        list[b] = v;
-        return;
-    }
-    if (pick(m, 4) == 0 && n->op != SM_OP_WRITE_STATE) {
-        n->op = other_op(m, n->op);
-        return;
-    }
-    int i = pick(m, SM_MAX(n_slots, 1));
-    if (n_slots == 0 || in[i] == NULL)
-        return;
-    if (in[i]->cst != NULL)
-        in[i] = other_const(m, in[i]);
-    else
-        in[i] = other_value(m, in[i]);
-}
-
-/* The function with its k-th node changed; NULL when that is no program. */
-static sm_func *mutant(sm_func *f, uint64_t seed, char *what, size_t cap) {
-    sm_err err = {0};
-    sm_func *to = NULL;
-    sm_builder b;
-    int at = 0, victim;
-    size_t room = 2 * (size_t)f->graph->n_values + 64; /* the new ones stand in it as well */
-    sm_value **map = calloc(room, sizeof *map), *in[SM_MAX_SLOTS], *list[64];
-    mutation m = {.b = &b, .s = seed};
-    m.old = calloc(room, sizeof *m.old);
-    assert_int_equal(sm_func_new(f->graph, "changed", f->opset, &to, &err), SM_OK);
-    sm_build_start(&b, to);
-    for (int i = 0; i < f->body->n_in; i++) {
-        sm_value *v = f->body->in[i];
-        map[v->id] = sm_build_input(&b, v->name, v->type);
-        m.old[m.n_seen++] = v;
-    }
-    pick(&m, 2);
-    victim = pick(&m, sm_func_n_nodes(f));
-    for (const sm_node *n = f->body->first; n != NULL; n = n->next, at++) {
-        sm_node copy = *n;
-        if (at == victim && n->n_list < 64) {
-            mutate(&m, &copy, in, list);
-            int len = snprintf(what, cap, "%s '%s' as %s of", sm_op_row_of(n->op)->name,
-                               n->n_out > 0 ? n->out[0]->name : "", sm_op_row_of(copy.op)->name);
-            double x;
-            for (int i = 0; i < sm_op_row_of(copy.op)->n_slots && len > 0 && (size_t)len < cap; i++)
-                if (copy.in[i] != NULL)
-                    len += sm_value_float(copy.in[i], &x)
-                               ? snprintf(what + len, cap - (size_t)len, " %g", x)
-                               : snprintf(what + len, cap - (size_t)len, " %s", copy.in[i]->name);
-        }
-        sm_build_copy(&b, &copy, map);
-        for (int i = 0; i < n->n_out; i++)
-            m.old[m.n_seen++] = n->out[i];
-    }
-    for (int i = 0; i < f->body->n_out; i++)
-        sm_build_output(&b, b.st == SM_OK ? sm_map_value(map, f->body->out[i]) : NULL, f->body->out[i]->name);
-    if (sm_build_end(&b, &err) != SM_OK)
-        to = NULL;
-    free(map);
-    free(m.old);
-    return to;
-}
-
-static int n_raised, n_refused, n_no_program, n_wrong;
-
-/* A design, and what may be chosen in it. */
-typedef struct choice {
-    const char *profile;
-    sm_place_form mask;
-    int seq;    /* tokens per call where they are fixed */
-    bool whole; /* without caches: a call is the whole text */
-    sm_attn_form attn;
-} choice;
-
-static const choice choices[] = {
-    {"gpu", SM_PLACE_GIVEN, 0},
-    {"kv-io", SM_PLACE_GIVEN, 4},
-    {"ane", SM_PLACE_GIVEN, 4},
-    {"kv-io", SM_PLACE_MADE, 4},
-    {"ane", SM_PLACE_MADE, 4},
-    {"kv-io", SM_PLACE_MADE, 1},
-    {"ane", SM_PLACE_GIVEN, 1},
-
-    {"gpu", SM_PLACE_MADE, 0, .whole = true},
-    {"gpu", SM_PLACE_MADE, 4, .whole = true, .attn = SM_ATTN_GROUPED},
-    {"ane", SM_PLACE_MADE, 4, .whole = true},
-};
-
-static void one_mutant(const tiny_spec *z, const choice *c, uint64_t seed) {
-    const char *profile = c->profile;
-    static float want[TOTAL * MAX_VOCAB], got[TOTAL * MAX_VOCAB];
-    sm_err err = {0};
-    sm_graph *g = NULL;
-    sm_func *f = build(z, &g), *to, *back = NULL;
-    char what[256] = "";
-    sm_raised info;
-    sm_profile p = *sm_profile_find(profile);
-    p.ctx = CTX;
-    p.mask = c->mask;
-    if (c->whole) {
-        p.kv = SM_KV_NONE;
-        p.shape = c->seq > 0 ? SM_SHAPE_FIXED : p.shape;
-        p.attn = c->attn != SM_ATTN_FUSED ? c->attn : p.attn;
-    }
-    sm_profile_tokens(&p, p.shape == SM_SHAPE_RANGE ? p.ctx : c->seq);
-    const char *name = f->name;
-    sm_lowered notes = {0};
-    sm_raise_turn turn[8];
-    if (p.head_rows > 0)
-        p.head_rows = 16;
-    if (sm_pipeline_package(f, &p, &name, 1, &f, &notes, &err) != SM_OK)
-        fail_msg("model %d as %s: %s", (int)z->seed, profile, err.msg);
-    for (int i = 0; i < notes.n_turns; i++)
-        turn[i] = (sm_raise_turn){notes.turn[i].cos, notes.turn[i].sin, notes.turn[i].scale,
-                                  (const float *)(const void *)notes.turn[i].inv_freq->cst->src.part[SM_PART_DATA].p,
-                                  notes.turn[i].inv_freq->type.dims[0]};
-    sm_raise_hints hints = {turn, notes.n_turns, notes.mask, notes.n_masks};
-    to = mutant(f, seed, what, sizeof what);
-    if (to != NULL && sm_pipeline_raise(to, &hints, &back, &info, &err) != SM_OK)
-        fail_msg("mutant %d (%s): %s", (int)seed, what, err.msg);
-    n_no_program += to == NULL;
-    n_refused += to != NULL && !info.ok;
-    n_raised += to != NULL && info.ok;
-    if (to != NULL && info.ok) {
-        if (sm_verify_func(back, &err) != SM_OK)
-            fail_msg("mutant %d (%s): %s", (int)seed, what, err.msg);
-        run_rows(back, got);
-        bool range = p.shape == SM_SHAPE_RANGE;
-        int total = !c->whole || range ? 12 : c->seq, prefill = c->whole ? total : range ? 6 : c->seq;
-        sm_status st = run_written(to, &p, &notes, prefill, range ? 3 : c->seq, total, z->vocab, want, &err);
-        double worst = 0, top = 0;
-        for (int i = 0; i < total * z->vocab; i++) {
-            worst = worse(worst, fabs((double)want[i] - (double)got[i]));
-            top = worse(top, fabs((double)want[i]));
-        }
-        if (st != SM_OK || !(worst <= 4e-3 * top)) {
-            print_error("mutant %d of model %d as %s (%s) is raised to another program: %g of %g %s\n", (int)seed,
-                        (int)z->seed, profile, what, worst, top, err.msg);
-            n_wrong++;
-        }
-    }
-    sm_graph_free(&g);
-}
-
-static const tiny_spec even_specs[] = {
-    {.layers = 2,
-     .d = 32,
-     .heads = 4,
-     .kv_heads = 2,
-     .head_dim = 8,
-     .ff = 32,
-     .vocab = 33,
-     .window = 3,
-     .qk_norm = true,
-     .enc = SM_ENC_DENSE,
-     .seed = 11},
-    {.layers = 2,
-     .d = 32,
-     .heads = 4,
-     .kv_heads = 4,
-     .head_dim = 16,
-     .ff = 32,
-     .vocab = 33,
-     .rot = 8,
-     .attn_cap = 3,
-     .attn_scale = 0.5,
-     .head_cap = 4,
-     .post_norm = true,
-     .enc = SM_ENC_DENSE,
-     .seed = 12},
-    {.layers = 2,
-     .d = 32,
-     .heads = 4,
-     .kv_heads = 2,
-     .head_dim = 4,
-     .ff = 32,
-     .vocab = 33,
-     .attn_scale = 0.7,
-     .two_bases = true,
-     .enc = SM_ENC_DENSE,
-     .seed = 13},
-};
-
-static void mutants(void **state) {
-    (void)state;
-    const char *many = getenv("SMELT_TEST_MUTANTS");
-    int n = many != NULL ? atoi(many) : 30, first = many != NULL && strchr(many, '@') ? atoi(strchr(many, '@') + 1) : 0;
-    for (int i = first; i < first + n; i++)
-        for (size_t k = 0; k < SM_ARRAY_LEN(even_specs); k++) {
-            for (size_t c = 0; c < SM_ARRAY_LEN(choices); c++)
-                one_mutant(&even_specs[k], &choices[c], (uint64_t)i);
-        }
-    print_message("# %d changed programs raised, %d refused, %d none\n", n_raised, n_refused, n_no_program);
-    assert_int_equal(n_wrong, 0);
-}
-
 /* ------------------------------------------------------------------ the same program in other words */
 typedef enum words {
     SUMS,
@@ -734,6 +457,298 @@ static sm_func *reworded(sm_func *f, words w, int *n_changed) {
     return to;
 }
 
+/* ------------------------------------------------------------------ programs that are almost a decoder */
+/* One node of a lowered program is changed at random.  Then raising must refuse, or find what the changed program means:
+ * both are run.  Extents are equal wherever they can be (4 tokens, 4 heads, 4 angles), so that no type helps. */
+typedef struct mutation {
+    sm_builder *b;
+    uint64_t s;
+    const sm_value **old; /* the program's values so far */
+    int n_seen;
+} mutation;
+
+static int pick(mutation *m, int n) {
+    m->s = m->s * 6364136223846793005u + 1442695040888963407u;
+    return (int)((m->s >> 33) % (uint64_t)n);
+}
+
+/* Another value of the same type as v from before; v itself when there is none. */
+static sm_value *other_value(mutation *m, sm_value *v) {
+    for (int tries = 0; tries < 64 && m->n_seen > 0; tries++) {
+        int i = pick(m, m->n_seen);
+        if (sm_type_eq(&m->old[i]->type, &v->type) && m->old[i] != v)
+            return (sm_value *)m->old[i];
+    }
+    return v;
+}
+
+/* A parameter with one element changed. */
+static sm_value *other_const(mutation *m, sm_value *v) {
+    int64_t n = 1;
+    int32_t x[8];
+    double f;
+    bool flags[8];
+    for (int i = 0; i < v->type.rank; i++)
+        n *= v->type.dims[i];
+    if (sm_dtype_kind(v->type.dtype) == 'f' && v->type.rank == 0 && sm_value_float(v, &f)) {
+        static const double by[] = {-1, 2, 0.5, 1.25, 0};
+        return sm_const_f(m->b, v->type.dtype, f * by[pick(m, SM_ARRAY_LEN(by))]);
+    }
+    if (v->sym == NULL || n < 1 || n > 8 || v->type.rank > 1)
+        return v;
+    for (int i = 0; i < n; i++)
+        flags[i] = (x[i] = (int32_t)v->sym[i]) != 0;
+    int at = pick(m, (int)n), to = pick(m, (int)n);
+    if (v->type.dtype == SM_BOOL) {
+        flags[at] = !flags[at];
+        return v->type.rank == 0 ? sm_const_bool(m->b, flags[0]) : sm_const_bools(m->b, flags, (int)n);
+    }
+    if (v->type.dtype != SM_INT32)
+        return v;
+    if (to != at && pick(m, 2) == 0) {
+        int32_t t = x[at];
+        x[at] = x[to];
+        x[to] = t;
+    } else {
+        x[at] += pick(m, 2) == 0 ? 1 : -1;
+    }
+    return v->type.rank == 0 ? sm_const_i32(m->b, x[0]) : sm_const_i32s(m->b, x, (int)n);
+}
+
+static sm_op other_op(mutation *m, sm_op op) {
+    static const sm_op like[][6] = {
+        {SM_OP_COS, SM_OP_SIN, SM_OP_TANH, SM_OP_SILU, SM_OP_IDENTITY, SM_OP_SQUARE},
+        {SM_OP_ADD, SM_OP_SUB, SM_OP_MUL, SM_OP_MAXIMUM, SM_OP_MINIMUM, SM_OP_ADD},
+        {SM_OP_GREATER, SM_OP_GREATER_EQUAL, SM_OP_LESS, SM_OP_LESS_EQUAL, SM_OP_EQUAL, SM_OP_NOT_EQUAL},
+        {SM_OP_REDUCE_MEAN, SM_OP_REDUCE_SUM, SM_OP_REDUCE_MAX, SM_OP_REDUCE_MIN, SM_OP_REDUCE_SUM_SQUARE,
+         SM_OP_REDUCE_MEAN},
+        {SM_OP_RSQRT, SM_OP_INVERSE, SM_OP_RSQRT, SM_OP_LOG, SM_OP_RSQRT, SM_OP_LOG},
+    };
+    for (size_t i = 0; i < SM_ARRAY_LEN(like); i++)
+        for (int k = 0; k < 6; k++)
+            if (like[i][k] == op)
+                return like[i][pick(m, 6)];
+    return op;
+}
+
+/* n, its inputs copied to in and list, changed. */
+static void mutate(mutation *m, sm_node *n, sm_value **in, sm_value **list) {
+    int n_slots = sm_op_row_of(n->op)->n_slots;
+    n->in = memcpy(in, n->in, (size_t)n_slots * sizeof *in);
+    n->list = memcpy(list, n->list, (size_t)n->n_list * sizeof *list);
+    if (n->n_list > 0 && pick(m, 2) == 0) {
+        int a = pick(m, n->n_list), b = pick(m, n->n_list);
+        sm_value *v = list[a];
+        list[a] = pick(m, 2) == 0 ? list[b] : v->cst == NULL ? other_value(m, v) : v;
+        list[b] = v;
+        return;
+    }
+    if (pick(m, 4) == 0 && n->op != SM_OP_WRITE_STATE) {
+        n->op = other_op(m, n->op);
+        return;
+    }
+    int i = pick(m, SM_MAX(n_slots, 1));
+    if (n_slots == 0 || in[i] == NULL)
+        return;
+    if (in[i]->cst != NULL)
+        in[i] = other_const(m, in[i]);
+    else
+        in[i] = other_value(m, in[i]);
+}
+
+/* The function with its k-th node changed; NULL when that is no program. */
+static sm_func *mutant(sm_func *f, uint64_t seed, char *what, size_t cap) {
+    sm_err err = {0};
+    sm_func *to = NULL;
+    sm_builder b;
+    int at = 0, victim;
+    size_t room = 2 * (size_t)f->graph->n_values + 64; /* the new ones stand in it as well */
+    sm_value **map = calloc(room, sizeof *map), *in[SM_MAX_SLOTS], *list[64];
+    mutation m = {.b = &b, .s = seed};
+    m.old = calloc(room, sizeof *m.old);
+    assert_int_equal(sm_func_new(f->graph, "changed", f->opset, &to, &err), SM_OK);
+    sm_build_start(&b, to);
+    for (int i = 0; i < f->body->n_in; i++) {
+        sm_value *v = f->body->in[i];
+        map[v->id] = sm_build_input(&b, v->name, v->type);
+        m.old[m.n_seen++] = v;
+    }
+    pick(&m, 2);
+    victim = pick(&m, sm_func_n_nodes(f));
+    for (const sm_node *n = f->body->first; n != NULL; n = n->next, at++) {
+        sm_node copy = *n;
+        if (at == victim && n->n_list < 64) {
+            mutate(&m, &copy, in, list);
+            int len = snprintf(what, cap, "%s '%s' as %s of", sm_op_row_of(n->op)->name,
+                               n->n_out > 0 ? n->out[0]->name : "", sm_op_row_of(copy.op)->name);
+            double x;
+            for (int i = 0; i < sm_op_row_of(copy.op)->n_slots && len > 0 && (size_t)len < cap; i++)
+                if (copy.in[i] != NULL)
+                    len += sm_value_float(copy.in[i], &x)
+                               ? snprintf(what + len, cap - (size_t)len, " %g", x)
+                               : snprintf(what + len, cap - (size_t)len, " %s", copy.in[i]->name);
+        }
+        sm_build_copy(&b, &copy, map);
+        for (int i = 0; i < n->n_out; i++)
+            m.old[m.n_seen++] = n->out[i];
+    }
+    for (int i = 0; i < f->body->n_out; i++)
+        sm_build_output(&b, b.st == SM_OK ? sm_map_value(map, f->body->out[i]) : NULL, f->body->out[i]->name);
+    if (sm_build_end(&b, &err) != SM_OK)
+        to = NULL;
+    free(map);
+    free(m.old);
+    return to;
+}
+
+static int n_raised, n_refused, n_no_program, n_wrong;
+
+/* A design, and what may be chosen in it. */
+typedef struct choice {
+    const char *profile;
+    sm_place_form mask;
+    int seq;    /* tokens per call where they are fixed */
+    bool whole; /* without caches: a call is the whole text */
+    sm_attn_form attn;
+    words words; /* 0: as lowering writes it */
+} choice;
+
+static const choice choices[] = {
+    {"gpu", SM_PLACE_GIVEN, 0},
+    {"kv-io", SM_PLACE_GIVEN, 4},
+    {"ane", SM_PLACE_GIVEN, 4},
+    {"kv-io", SM_PLACE_MADE, 4},
+    {"ane", SM_PLACE_MADE, 4},
+    {"kv-io", SM_PLACE_MADE, 1},
+    {"ane", SM_PLACE_GIVEN, 1},
+
+    {"gpu", SM_PLACE_MADE, 0, .whole = true},
+    {"gpu", SM_PLACE_MADE, 4, .whole = true, .attn = SM_ATTN_GROUPED},
+    {"ane", SM_PLACE_MADE, 4, .whole = true},
+    {"gpu", SM_PLACE_GIVEN, 0, .words = INVERSES},
+    {"gpu", SM_PLACE_GIVEN, 0, .words = ERRORS},
+    {"gpu", SM_PLACE_MADE, 4, .whole = true, .words = ERRORS_HALVED},
+    {"gpu", SM_PLACE_MADE, 4, .whole = true, .words = EIGHTHS_TURNED},
+    {"gpu", SM_PLACE_MADE, 4, .whole = true, .words = TOPS},
+    {"gpu", SM_PLACE_GIVEN, 0, .words = SCATTERS},
+    {"gpu", SM_PLACE_GIVEN, 0, .words = SCATTERS_ALONG},
+    {"gpu", SM_PLACE_GIVEN, 0, .words = SCATTERS_BEHIND},
+};
+
+static void one_mutant(const tiny_spec *z, const choice *c, uint64_t seed) {
+    const char *profile = c->profile;
+    static float want[TOTAL * MAX_VOCAB], got[TOTAL * MAX_VOCAB];
+    sm_err err = {0};
+    sm_graph *g = NULL;
+    sm_func *f = build(z, &g), *to, *back = NULL;
+    char what[256] = "";
+    sm_raised info;
+    sm_profile p = *sm_profile_find(profile);
+    p.ctx = CTX;
+    p.mask = c->mask;
+    if (c->whole) {
+        p.kv = SM_KV_NONE;
+        p.shape = c->seq > 0 ? SM_SHAPE_FIXED : p.shape;
+        p.attn = c->attn != SM_ATTN_FUSED ? c->attn : p.attn;
+    }
+    sm_profile_tokens(&p, p.shape == SM_SHAPE_RANGE ? p.ctx : c->seq);
+    const char *name = f->name;
+    sm_lowered notes = {0};
+    sm_raise_turn turn[8];
+    if (p.head_rows > 0)
+        p.head_rows = 16;
+    if (sm_pipeline_package(f, &p, &name, 1, &f, &notes, &err) != SM_OK)
+        fail_msg("model %d as %s: %s", (int)z->seed, profile, err.msg);
+    for (int i = 0; i < notes.n_turns; i++)
+        turn[i] = (sm_raise_turn){notes.turn[i].cos, notes.turn[i].sin, notes.turn[i].scale,
+                                  (const float *)(const void *)notes.turn[i].inv_freq->cst->src.part[SM_PART_DATA].p,
+                                  notes.turn[i].inv_freq->type.dims[0]};
+    sm_raise_hints hints = {turn, notes.n_turns, notes.mask, notes.n_masks};
+    int reworded_ops = 0;
+    if (c->words > 0)
+        f = reworded(f, c->words, &reworded_ops);
+    to = mutant(f, seed, what, sizeof what);
+    if (to != NULL && sm_pipeline_raise(to, &hints, &back, &info, &err) != SM_OK)
+        fail_msg("mutant %d (%s): %s", (int)seed, what, err.msg);
+    n_no_program += to == NULL;
+    n_refused += to != NULL && !info.ok;
+    n_raised += to != NULL && info.ok;
+    if (to != NULL && info.ok) {
+        if (sm_verify_func(back, &err) != SM_OK)
+            fail_msg("mutant %d (%s): %s", (int)seed, what, err.msg);
+        run_rows(back, got);
+        bool range = p.shape == SM_SHAPE_RANGE;
+        int total = !c->whole || range ? 12 : c->seq, prefill = c->whole ? total : range ? 6 : c->seq;
+        sm_status st = run_written(to, &p, &notes, prefill, range ? 3 : c->seq, total, z->vocab, want, &err);
+        double worst = 0, top = 0;
+        for (int i = 0; i < total * z->vocab; i++) {
+            worst = worse(worst, fabs((double)want[i] - (double)got[i]));
+            top = worse(top, fabs((double)want[i]));
+        }
+        if (st != SM_OK || !(worst <= 4e-3 * top)) {
+            print_error("mutant %d of model %d as %s, choice %d (%s) is raised to another program: %g of %g %s\n",
+                        (int)seed, (int)z->seed, profile, (int)(c - choices), what, worst, top, err.msg);
+            n_wrong++;
+        }
+    }
+    sm_graph_free(&g);
+}
+
+static const tiny_spec even_specs[] = {
+    {.layers = 2,
+     .d = 32,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 8,
+     .ff = 32,
+     .vocab = 33,
+     .window = 3,
+     .qk_norm = true,
+     .enc = SM_ENC_DENSE,
+     .seed = 11},
+    {.layers = 2,
+     .d = 32,
+     .heads = 4,
+     .kv_heads = 4,
+     .head_dim = 16,
+     .ff = 32,
+     .vocab = 33,
+     .rot = 8,
+     .attn_cap = 3,
+     .attn_scale = 0.5,
+     .head_cap = 4,
+     .post_norm = true,
+     .enc = SM_ENC_DENSE,
+     .act = "gelu_tanh",
+     .seed = 12},
+    {.layers = 2,
+     .d = 32,
+     .heads = 4,
+     .kv_heads = 2,
+     .head_dim = 4,
+     .ff = 32,
+     .vocab = 33,
+     .attn_scale = 0.7,
+     .two_bases = true,
+     .enc = SM_ENC_DENSE,
+     .act = "gelu",
+     .seed = 13},
+};
+
+static void mutants(void **state) {
+    (void)state;
+    const char *many = getenv("SMELT_TEST_MUTANTS");
+    int n = many != NULL ? atoi(many) : 30, first = many != NULL && strchr(many, '@') ? atoi(strchr(many, '@') + 1) : 0;
+    for (int i = first; i < first + n; i++)
+        for (size_t k = 0; k < SM_ARRAY_LEN(even_specs); k++) {
+            for (size_t c = 0; c < SM_ARRAY_LEN(choices); c++)
+                one_mutant(&even_specs[k], &choices[c], (uint64_t)i);
+        }
+    print_message("# %d changed programs raised, %d refused, %d none\n", n_raised, n_refused, n_no_program);
+    assert_int_equal(n_wrong, 0);
+}
+
+/* ------------------------------------------------------------------ */
 static void in_other_words(void **state) {
     static float want[TOTAL * MAX_VOCAB], got[TOTAL * MAX_VOCAB];
     (void)state;

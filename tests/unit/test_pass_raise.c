@@ -237,6 +237,10 @@ typedef enum twist {
     HIDDEN_TOO,   /* hidden state as a second result */
     INTEGER_STOP, /* a cast to int32 and back */
     INTERLEAVED,  /* halves joined element by element */
+    SCATTERED,    /* the cache by scatter: right */
+    SCATTER_ADDED,
+    SCATTERED_BY_IDS,
+    SCATTERED_HEADS, /* along the axis of heads */
     TWISTS
 } twist;
 
@@ -322,7 +326,7 @@ static sm_value *split_heads(sm_builder *b, sm_value *x, int heads) {
 }
 
 typedef struct written {
-    sm_value *ids, *mask, *cache[2], *past, *kv;
+    sm_value *ids, *mask, *cache[2], *past, *kv, *pos;
 } written;
 
 /* Element `axis` of x's shape, as a vector. */
@@ -342,9 +346,18 @@ static sm_value *store(sm_builder *b, twist w, const written *p, int which, sm_v
     sm_value *state = p->cache[w == SAME_STATE ? 0 : which];
     sm_value *old = sm_build(b, SM_OP_READ_STATE, NULL, "input", state, NULL);
     sm_value *end = at_position(b, 1, p->kv);
-    sm_value *y =
-        sm_build(b, SM_OP_SLICE_UPDATE, NULL, "x", old, "update", x, "begin", at_position(b, 0, p->past), "end", end,
-                 "end_mask", sm_const_bools(b, open, 5), "squeeze_mask", sm_const_bools(b, squeeze, 5), NULL);
+    sm_value *y;
+    if (w >= SCATTERED) {
+        sm_value *at =
+            w == SCATTERED_BY_IDS ? sm_build(b, SM_OP_SQUEEZE, NULL, "x", p->ids, "axes", I32S(0), NULL) : p->pos;
+        y = sm_build(b, SM_OP_SCATTER, NULL, "data", old, "indices", at, "updates",
+                     sm_build(b, SM_OP_EXPAND_DIMS, NULL, "x", x, "axes", I32S(0), NULL), "axis",
+                     sm_const_i32(b, w == SCATTERED_HEADS ? 2 : 3), "mode",
+                     sm_const_str(b, w == SCATTER_ADDED ? "add" : "update"), NULL);
+    } else {
+        y = sm_build(b, SM_OP_SLICE_UPDATE, NULL, "x", old, "update", x, "begin", at_position(b, 0, p->past), "end",
+                     end, "end_mask", sm_const_bools(b, open, 5), "squeeze_mask", sm_const_bools(b, squeeze, 5), NULL);
+    }
     sm_build(b, SM_OP_WRITE_STATE, NULL, "input", state, "data", y, NULL);
     sm_value *now = sm_build(b, SM_OP_READ_STATE, NULL, "input", state, NULL);
     if (w == SHORT_KEYS)
@@ -415,13 +428,14 @@ static sm_func *written_decoder(sm_graph *g, twist w) {
     sm_value *pos = sm_build(b, SM_OP_RANGE_1D, NULL, "start", start, "end", end, "step", one, NULL);
     if (w == IDS_AS_POSITIONS)
         pos = sm_build(b, SM_OP_SQUEEZE, NULL, "x", p.ids, "axes", I32S(0), NULL);
+    p.pos = pos;
     sm_value *x = sm_build(b, SM_OP_GATHER, NULL, "x", weights(b, 2, VOCAB, WIDTH), "indices", p.ids, NULL);
     sm_value *h = written_norm(b, w, x);
     sm_value *q = written_rope(b, w, split_heads(b, project(b, h, WIDTH), HEADS), pos);
     sm_value *k = written_rope(b, w, split_heads(b, project(b, h, KV * DIM), KV), pos);
     sm_value *v = split_heads(b, project(b, h, KV * DIM), KV);
     k = store(b, w, &p, 0, k);
-    v = store(b, w == STALE_KEYS || w == SHORT_KEYS ? w : w == SAME_STATE ? w : RIGHT, &p, 1, v);
+    v = store(b, w == STALE_KEYS || w == SHORT_KEYS || w == SAME_STATE || w >= SCATTERED ? w : RIGHT, &p, 1, v);
     sm_value *m = w == SHORT_KEYS ? NULL : written_mask(b, w, p.mask);
     if (m == NULL) {
         const bool open[4] = {true, true, true, false};
@@ -445,7 +459,7 @@ static sm_func *written_decoder(sm_graph *g, twist w) {
 static void twists(void **state) {
     (void)state;
     for (int w = 0; w < TWISTS; w++) {
-        bool right = w == RIGHT || w == RIGHT_TILED || w == CAP_SCALED;
+        bool right = w == RIGHT || w == RIGHT_TILED || w == CAP_SCALED || w == SCATTERED;
         sm_err err = {0};
         sm_graph *g = NULL;
         sm_func *back = NULL;
