@@ -374,7 +374,8 @@ static bool weighted_sum(sm_raise *z, const sm_node *n, const contraction *c, co
     sm_meaning v = sm_raise_keys(z, c->b), y;
     heads vh, qh = {s->lo, s->hi - s->lo, sm_raise_features(s->row) / s->khi};
     int last = sm_raise_last(&v);
-    if (v.kind != M_KV || last < 0 || v.joined != s->joined || v.ax[c->kb] != AX_KEYS || !isfinite(scale))
+    if (v.kind != M_KV || last < 0 || v.joined != s->joined || v.ax[c->kb] != AX_KEYS || !isfinite(scale) ||
+        c->a->type.dims[c->ka] != c->b->type.dims[c->kb])
         return false;
     int64_t dv = v.piece[last], kv_heads = sm_raise_features(s->row_k) / s->khi;
     y = sm_raise_whole(s, NULL);
