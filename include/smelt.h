@@ -246,7 +246,10 @@ smelt_status smelt_session_logits(smelt_session *s, const float **logits, int32_
 /* ------------------------------------------------------------------ convert */
 /* One tensor as it was carried over.  Strings last until the callback returns. */
 typedef struct smelt_tensor_report {
-    const char *name, *from, *to; /* encodings */
+    const char *name;             /* in the source */
+    const char *constant;         /* in the package */
+    int64_t first_row, n_rows;    /* of a piece of the tensor; n_rows 0: all of it */
+    const char *from, *to;        /* encodings */
     const char *how;              /* "same", "transcoded", "kept", "re-quantized", "widened" */
     uint64_t from_bytes, to_bytes;
     double nmse, max_error;     /* of the decoded values */
@@ -299,6 +302,7 @@ typedef struct smelt_convert_report {
     int packages;
     double stream_scale; /* what the residual stream was multiplied with so that fp16 holds it; 1: nothing */
     double stream_most;  /* the most it can be by the weights, before; infinite where they do not bound it */
+    int scaled, in_blocks; /* tensors of codes with scales; those of them in blocks of quant_block */
 } smelt_convert_report;
 
 /* in: a checkpoint; out: the package to write, whole or not at all (an old one is replaced).  Memory stays at a few slabs

@@ -56,11 +56,16 @@ static sm_status convert_opts(const smelt_convert_options *o, sm_convert_opts *c
 
 static void relay_tensor(void *user, const sm_pkg_tensor_report *r) {
     const smelt_convert_options *o = user;
-    char from[160], to[160];
-    int rank = r->c->src.rank;
+    char from[160], to[160], name[256];
+    const sm_tensor *src = &r->c->src;
+    int rank = src->rank;
+    snprintf(name, sizeof name, "%.*s", (int)SM_MIN(src->name.n, sizeof name - 1), src->name.p);
     double ref = r->err.sum_sq_ref > 0.0 ? r->err.sum_sq_ref : 1.0;
     smelt_tensor_report t = {
-        .name = r->name,
+        .name = name,
+        .constant = r->name,
+        .first_row = src->cut_of > 0 ? src->cut_row : 0,
+        .n_rows = src->cut_of > 0 ? src->dims[0] : 0,
         .from = sm_enc_print(&r->c->src.enc, rank, from, sizeof from),
         .to = sm_enc_print(&r->c->want, rank, to, sizeof to),
         .how = sm_carry_name(r->how),
@@ -108,6 +113,8 @@ smelt_status smelt_convert(const char *in, const char *out, const smelt_convert_
         .transcoded = r.count[SM_CARRY_TRANSCODED],
         .kept = r.count[SM_CARRY_KEPT],
         .requantized = r.count[SM_CARRY_REQUANTIZED],
+        .scaled = r.scaled,
+        .in_blocks = r.in_blocks,
         .widened = r.count[SM_CARRY_WIDENED],
         .from_bytes = r.from_bytes,
         .to_bytes = r.to_bytes,

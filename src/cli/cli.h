@@ -25,6 +25,7 @@ sm_status cli_fail(const smelt_error *e, sm_err *err);
             return cli_fail((e), (err));                                                                               \
     } while (0)
 
+sm_status cli_one_text(const char *text, const char *file, sm_err *err); /* refuses both */
 /* A text given as -p TEXT or -f FILE ("-": stdin) or piped; checked to be UTF-8.  *given is false when there is none:
  * stdin is a terminal.  sm_str_free the result. */
 sm_status cli_text(const char *text, const char *file, sm_str *out, bool *given, sm_err *err);

@@ -86,6 +86,10 @@ typedef struct collector {
 static void json_tensor(sm_str *out, const smelt_tensor_report *t) {
     sm_str_addf(out, "%s{\"name\":", out->n ? ",\n" : "");
     json_text(out, t->name, strlen(t->name));
+    sm_str_adds(out, ",\"constant\":");
+    json_text(out, t->constant, strlen(t->constant));
+    if (t->n_rows > 0)
+        sm_str_addf(out, ",\"rows\":[%lld,%lld]", (long long)t->first_row, (long long)(t->first_row + t->n_rows));
     sm_str_addf(out, ",\"from\":\"%s\",\"to\":\"%s\",\"how\":\"%s\",\"from_bytes\":%llu,\"to_bytes\":%llu,\"nmse\":",
                 t->from, t->to, t->how, (unsigned long long)t->from_bytes, (unsigned long long)t->to_bytes);
     json_num(out, t->nmse, 6);
@@ -118,7 +122,10 @@ static void on_tensor(void *ctx, const smelt_tensor_report *t) {
     }
     if (c->json)
         json_tensor(&c->tensors, t);
-    sm_log(2, "%-40s %s -> %s: %s, NMSE %.2e, largest error %.2e (fp16 %.2e)", t->name, t->from, t->to, t->how, t->nmse,
+    char name[320];
+    snprintf(name, sizeof name, t->n_rows > 0 ? "%s, rows %lld to %lld" : "%s", t->name, (long long)t->first_row,
+             (long long)(t->first_row + t->n_rows - 1));
+    sm_log(2, "%-40s %s -> %s: %s, NMSE %.2e, largest error %.2e (fp16 %.2e)", name, t->from, t->to, t->how, t->nmse,
            t->max_error, t->max_error16);
 }
 
@@ -228,6 +235,8 @@ static sm_status print_report(const convert_args *a, const smelt_convert_report 
         json_num(&out, r->stream_scale, 6);
         sm_str_adds(&out, ",\"stream_most\":");
         json_num(&out, r->stream_most, 6);
+        if (a->block)
+            sm_str_addf(&out, ",\"scaled\":%d,\"in_blocks\":%d", r->scaled, r->in_blocks);
         sm_str_addf(&out, ",\"peak_rss_bytes\":%llu,\"peak_anon_bytes\":%llu,\"tensors\":[",
                     (unsigned long long)sm_peak_rss_bytes(), (unsigned long long)sm_peak_anon_bytes());
         sm_str_add(&out, sm_str_z(&c->tensors), c->tensors.n);
@@ -236,6 +245,11 @@ static sm_status print_report(const convert_args *a, const smelt_convert_report 
         sm_str_adds(&out, "]}\n");
     } else {
         print_groups(c, &out);
+        if (a->block && r->in_blocks < r->scaled)
+            sm_str_addf(&out, "--block %s: without effect on %d of %d tensors with scales, whose codes were kept\n",
+                        a->block, r->scaled - r->in_blocks, r->scaled);
+        if (a->block && r->scaled == 0)
+            sm_str_addf(&out, "--block %s: without effect, no tensor has scales\n", a->block);
         sm_str_addf(&out, "%s: %.1f MB of weights (were %.1f MB), specification %d, context %d%s, caches %.1f MB\n",
                     a->dry_run ? "nothing written" : a->k.pos[1], (double)r->to_bytes / 1e6,
                     (double)r->from_bytes / 1e6, r->spec_version, r->context,

@@ -203,11 +203,13 @@ done:
     return st;
 }
 
-/* Whether to chat, and the prompt that there is (*given), be it a reply's or the chat's first. */
-static sm_status read_prompt(const run_args *a, sm_str *text, bool *given, bool *chat, sm_err *err) {
-    bool piped = !isatty(STDIN_FILENO), from_stdin = a->file && strcmp(a->file, "-") == 0;
-    *chat = a->interactive || (!a->text && !a->file && !piped);
-    *given = false;
+static bool from_stdin(const run_args *a) {
+    return a->file && strcmp(a->file, "-") == 0;
+}
+
+/* Whether to chat; refuses what does not go together. */
+static sm_status check_args(const run_args *a, bool *chat, sm_err *err) {
+    *chat = a->interactive || (!a->text && !a->file && isatty(STDIN_FILENO));
     if (a->request.chat && (a->text || a->file || a->system || a->interactive || a->raw))
         return SM_FAIL(err, SM_USAGE,
                        "--chat has the whole conversation: -p, -f, --system, -i and --raw do not go with it");
@@ -232,19 +234,25 @@ static sm_status read_prompt(const run_args *a, sm_str *text, bool *given, bool 
     }
     if (*chat && a->n == 0)
         return SM_FAIL(err, SM_USAGE, "-n 0: a chat wants replies of at least 1 token");
-    if (*chat && from_stdin)
+    if (*chat && from_stdin(a))
         return SM_FAIL(err, SM_USAGE, "-f - and --interactive both read standard input: wanted one of them");
     if (*chat && !a->interactive && !isatty(STDOUT_FILENO)) {
         SM_FAIL(err, SM_USAGE, "a chat needs a terminal: standard output is none");
         sm_err_hint(err, "give one prompt with -p TEXT or -f FILE, or --interactive to chat all the same");
         return SM_USAGE;
     }
-    if (*chat && !a->text && !a->file)
+    return cli_one_text(a->text, a->file, err);
+}
+
+/* The prompt that there is (*given), be it a reply's or the chat's first. */
+static sm_status read_prompt(const run_args *a, bool chat, sm_str *text, bool *given, sm_err *err) {
+    *given = false;
+    if (a->request.chat || (chat && !a->text && !a->file))
         return SM_OK;
     SM_TRY(cli_text(a->text, a->file, text, given, err));
     if (!a->text && text->n > 0 && text->p[text->n - 1] == '\n')
         text->p[--text->n] = '\0'; /* a file's last line end is not part of the prompt */
-    if (text->n == 0 && !a->text && (!a->file || from_stdin)) {
+    if (text->n == 0 && !a->text && (!a->file || from_stdin(a))) {
         SM_FAIL(err, SM_BADINPUT, "standard input: wanted a prompt, found 0 bytes");
         sm_err_hint(err, "give it with -p TEXT, -f FILE or standard input");
         return SM_BADINPUT;
@@ -259,12 +267,13 @@ static sm_status run(void *args, sm_err *err) {
     smelt_error e;
     bool given, chat;
     sm_status st;
-    SM_TRY_DONE(read_prompt(a, &text, &given, &chat, err));
+    SM_TRY_DONE(check_args(a, &chat, err));
     if (a->n == NOT_GIVEN)
         a->n = chat ? -1 : 256;
     smelt_model_options o = {.size = sizeof o, .tokenizer = a->tokenizer};
     if (smelt_model_open(a->k.pos[0], &o, &m, &e) != SMELT_OK)
         SM_TRY_DONE(cli_fail(&e, err));
+    SM_TRY_DONE(read_prompt(a, chat, &text, &given, err)); /* a model that is missing is said before a prompt that is */
     st = answer(a, m, given ? &text : NULL, chat, err);
 done:
     smelt_model_free(&m);

@@ -19,11 +19,14 @@ sm_status cli_fail(const smelt_error *e, sm_err *err) {
     return (sm_status)e->code;
 }
 
+sm_status cli_one_text(const char *text, const char *file, sm_err *err) {
+    return text && file ? SM_FAIL(err, SM_USAGE, "-p and -f both give the text: wanted one of them") : SM_OK;
+}
+
 sm_status cli_text(const char *text, const char *file, sm_str *out, bool *given, sm_err *err) {
     const char *name = "-p";
     *given = true;
-    if (text && file)
-        return SM_FAIL(err, SM_USAGE, "-p and -f both give the text: wanted one of them");
+    SM_TRY(cli_one_text(text, file, err));
     if (text) {
         sm_str_adds(out, text);
     } else if (file || !isatty(STDIN_FILENO)) {

@@ -138,6 +138,11 @@ static void count_tensor(void *ctx, const sm_pkg_tensor_report *r) {
     if (r->c->src.name.n == 0)
         return; /* the program's own constant (a bias of zeros, rotary frequencies), no tensor of the checkpoint */
     j->rep->count[r->how]++;
+    if (r->c->want.id == SM_ENC_AFFINE) {
+        int64_t cols = sm_tensor_cols(&r->c->src), asked = j->o->quant_block < 0 ? cols : j->o->quant_block;
+        j->rep->scaled++;
+        j->rep->in_blocks += r->c->want.block[SM_MAX(r->c->src.rank - 1, 0)] == asked;
+    }
     j->rep->from_bytes += r->src_bytes;
     j->rep->to_bytes += r->out_bytes;
     sm_xerr_add(&j->rep->err, &r->err);

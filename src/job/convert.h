@@ -41,6 +41,7 @@ typedef struct sm_convert_report {
     int32_t ctx, spec_version, parts;
     sm_xerr err;                      /* over all */
     double stream_scale, stream_most; /* pass.h: sm_pipeline_fit */
+    int scaled, in_blocks;            /* tensors of codes with scales; those of them in blocks as asked for */
 } sm_convert_report;
 
 sm_status sm_convert(const char *in, const char *out, const sm_convert_opts *o, sm_convert_report *rep, sm_err *err);

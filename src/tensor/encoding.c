@@ -336,6 +336,10 @@ bool sm_tensor_slice(const sm_tensor *t, int64_t row, int64_t n, sm_tensor *out)
     if (t->rank < 1 || t->rank > 2 || (t->rank == 1 && blocks) || t->deinterleave != 0 || row < 0 || n < 1 ||
         row + n > t->dims[0])
         return false;
+    out->cut_of = t->cut_of > 0 ? t->cut_of : t->dims[0];
+    out->cut_row = t->cut_row + row;
+    if (n == out->cut_of)
+        out->cut_of = 0;
     out->dims[0] = n;
     for (int p = 0; p < SM_PART_COUNT; p++) {
         int64_t shape[SM_MAX_RANK + 2];

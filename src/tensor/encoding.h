@@ -66,6 +66,7 @@ typedef struct sm_tensor {
     sm_bytes part[SM_PART_COUNT];
     int32_t deinterleave;
     int ones; /* axes of extent 1 behind these */
+    int64_t cut_row, cut_of; /* of a piece: its first row in the named tensor, how many that has; cut_of 0: it is whole */
 } sm_tensor;
 
 typedef struct sm_enc_row {

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 
+import gguf
 import pytest
 
 from smelt_cli import ROOT, SMELT, make_model, smelt, smelt_json
@@ -235,3 +236,41 @@ def test_convert_reports_both_errors(tmp_path):
     for t in smelt_json("convert", source, tmp_path / "m.mlpackage", "-c", "32")["tensors"]:
         assert {"nmse", "nmse_fp16", "max_error", "max_error_fp16"} <= set(t)
         assert t["nmse_fp16"] >= 0.99 * t["nmse"]
+
+
+def test_convert_names_the_files_tensors(tmp_path):
+    """A head in pieces: each says which rows of which tensor of the file it is, and what the package calls it."""
+    source = make_model(tmp_path / "m.gguf", "--layers", 1, "--width", 64, "--ff", 64, "--vocab", 40000)
+    args = ("convert", source, tmp_path / "m.mlpackage", "-c", "32", "--units", "cpuAndNeuralEngine")
+    tensors = smelt_json(*args)["tensors"]
+    assert {t["name"] for t in tensors} == {t.name for t in gguf.GGUFReader(source).tensors}
+    assert len({t["constant"] for t in tensors}) == len(tensors)
+    rows = sorted(tuple(t["rows"]) for t in tensors if "rows" in t and t["name"] == "token_embd.weight")
+    assert len(rows) >= 3 and rows[0][0] == 0 and rows[-1][1] == 40000
+    assert all(a[1] == b[0] for a, b in zip(rows, rows[1:]))
+    assert not any("rows" in t for t in tensors if t["name"] != "token_embd.weight")
+    told = smelt(*args, "-v")[1]
+    assert all(f"token_embd.weight, rows {a} to {b - 1}" in told for a, b in rows)
+
+
+@pytest.mark.parametrize("args, scaled, in_blocks, words", [
+    (["--quant", "auto", "--block", "64"], 8, 0, "--block 64: without effect on 8 of 8 tensors with scales"),
+    (["--quant", "int8", "--block", "64"], 8, 8, None),
+    (["--quant", "int8", "--block", "channel"], 8, 8, None),
+    (["--quant", "none", "--block", "64"], 0, 0, "--block 64: without effect, no tensor has scales"),
+])
+def test_convert_says_where_blocks_are_not_as_asked(tmp_path, args, scaled, in_blocks, words):
+    source = make_model(tmp_path / "m.gguf", "--layers", 1)
+    args = ("convert", source, tmp_path / "m.mlpackage", "-c", "32", *args)
+    j = smelt_json(*args)
+    assert (j["scaled"], j["in_blocks"]) == (scaled, in_blocks)
+    text = smelt(*args)[0].decode()
+    assert words in text if words else "--block" not in text
+
+
+def test_run_names_the_missing_file_before_the_missing_prompt(tmp_path):
+    absent = tmp_path / "no.gguf"
+    assert f"{absent}: no such file" in smelt("run", absent, rc=3)[1]
+    source = make_model(tmp_path / "m.gguf", "--layers", 1)
+    assert "wanted a prompt, found 0 bytes" in smelt("run", source, rc=3)[1]
+    assert "wants one: wanted one of them" in smelt("run", absent, "--raw", "--chat-template", "x", rc=2)[1]

@@ -15,7 +15,7 @@ SLAB = 1 << 20  # weights at a time
 def test_every_weight_is_what_the_report_says(name):
     pkg, report = converted(name)
     consts = constants(load_program(pkg))
-    told = {t["name"]: t for t in report["tensors"]}
+    told = {t["constant"]: t for t in report["tensors"]}
     checked = 0
     for src in source_tensors(source(name)):
         where = program_name(consts, src.name)
@@ -67,7 +67,7 @@ def test_new_codes_are_better_than_coremltools(quant, block, mode):
     from coremltools.converters.mil.mil import types
     pkg, report = converted("smollm2", "--quant", quant, "--block", block)
     consts = constants(load_program(pkg))
-    told = {t["name"]: t for t in report["tensors"]}
+    told = {t["constant"]: t for t in report["tensors"]}
     sources = {t.name: t for t in source_tensors(source("smollm2"))}
     matrices = [program_name(consts, n) for n, t in sources.items() if len(t.shape) == 2]
     assert len(matrices) == 211
@@ -100,7 +100,7 @@ def test_palettes_are_what_the_report_says(quant, group):
     """Codes and tables of the form that was asked for; what coremltools decodes from them has the reported errors."""
     pkg, report = converted("smollm2", "--quant", quant, *(["--group", group] if group else []))
     consts = constants(load_program(pkg))
-    told = {t["name"]: t for t in report["tensors"]}
+    told = {t["constant"]: t for t in report["tensors"]}
     sources = {t.name: t for t in source_tensors(source("smollm2"))}
     for n, t in sources.items():
         if len(t.shape) != 2:
