@@ -20,6 +20,7 @@
 
 #include "base/number.h"
 #include "format/mlpackage_int.h"
+#include "graph/target.h"
 
 typedef struct func_writer {
     sm_pkg_writer *w;
@@ -163,11 +164,20 @@ static void emit_const_op(func_writer *fw, const char *name, SmPb__Value *v, SmP
 
 /* ------------------------------------------------------------------ encoded constants */
 
+/* What no specification version holds. */
 static sm_status cannot_hold(func_writer *fw, const sm_value *v, const char *why, const char *hint) {
     char enc[256];
-    SM_FAIL(fw->err, SM_UNSUPPORTED, "constant '%s': %s cannot be written for specification version %d: %s", v->name,
-            sm_enc_print(&v->cst->want, v->cst->src.rank, enc, sizeof enc), fw->opset, why);
+    SM_FAIL(fw->err, SM_UNSUPPORTED, "constant '%s': %s cannot be written: %s", v->name,
+            sm_enc_print(&v->cst->want, v->cst->src.rank, enc, sizeof enc), why);
     return fw->err == NULL ? SM_UNSUPPORTED : sm_err_hint(fw->err, "%s", hint);
+}
+
+/* SM_OK when the version holds the feature, which the constant's encoding needs. */
+static sm_status needs(func_writer *fw, const sm_value *v, sm_feature f) {
+    char enc[256], what[512];
+    snprintf(what, sizeof what, "constant '%.200s', %s", v->name,
+             sm_enc_print(&v->cst->want, v->cst->src.rank, enc, sizeof enc));
+    return sm_target_want(fw->opset, f, what, fw->err);
 }
 
 /* Axis along which scales change, -1 for one scale in all; false when there are several axes or blocks. */
@@ -187,12 +197,13 @@ static sm_status emit_affine_flat(func_writer *fw, const sm_value *v, const char
     const sm_const *c = v->cst;
     sm_pkg_placed p;
     int axis;
-    if (fw->opset < 7)
-        return cannot_hold(fw, v, "quantized weights came with iOS16", "target iOS16 or later, or fp16 weights");
-    if ((c->want.code != SM_INT8 && c->want.code != SM_UINT8) ||
-        (c->want.off != SM_NONE && c->want.off != c->want.code) || !channel_axis(c, &axis))
-        return cannot_hold(fw, v, "wanted int8 or uint8, one scale per channel or in all",
-                           "target iOS18 or later for blocks and 4 bits");
+    SM_TRY(needs(fw, v, SM_FEATURE_CHANNEL_CODES));
+    if (c->want.code != SM_INT8 && c->want.code != SM_UINT8)
+        SM_TRY(needs(fw, v, SM_FEATURE_CODES_4));
+    if (c->want.off != SM_NONE && c->want.off != c->want.code)
+        SM_TRY(needs(fw, v, SM_FEATURE_FLOAT_OFFSETS));
+    if (!channel_axis(c, &axis))
+        SM_TRY(needs(fw, v, SM_FEATURE_BLOCK_CODES));
     SM_TRY(sm_pkg_place(fw->w, c, v->name, fw->opset, true, &p, fw->err));
     int32_t at = axis < 0 ? 0 : axis;
     uint8_t zero = 0;
@@ -213,7 +224,7 @@ static sm_status emit_affine(func_writer *fw, const sm_value *v, const char *nam
     sm_pkg_placed p;
     if (c->want.aux != c->want_dtype)
         return cannot_hold(fw, v, "it decodes to the type of its scale", "pick scales of the wanted type");
-    if (fw->opset < 9)
+    if (!sm_target_has(fw->opset, SM_FEATURE_BLOCK_CODES))
         return emit_affine_flat(fw, v, name);
     SM_TRY(sm_pkg_place(fw->w, c, v->name, fw->opset, false, &p, fw->err));
     op_msg x = op_start(fw, "constexpr_blockwise_shift_scale");
@@ -233,15 +244,16 @@ static sm_status emit_lut_flat(func_writer *fw, const sm_value *v, const char *n
     uint32_t shape[SM_MAX_RANK];
     int64_t rank = v->type.rank;
     bool whole = true;
-    if (fw->opset < 7)
-        return cannot_hold(fw, v, "palettes came with iOS16", "target iOS16 or later, or fp16 weights");
+    SM_TRY(needs(fw, v, SM_FEATURE_PALETTES));
     for (int a = 0; a < c->src.rank; a++) {
         whole = whole && e->block[a] == c->src.dims[a] && c->src.dims[a] <= INT32_MAX;
     }
     for (int a = 0; a < v->type.rank; a++)
         shape[a] = (uint32_t)v->type.dims[a];
-    if (!whole || e->vec > 1 || e->sc != SM_NONE || e->code == SM_UINT3)
-        return cannot_hold(fw, v, "wanted one table of 2, 4, 16, 64 or 256 entries", "target iOS18 or later");
+    if (!whole || e->code == SM_UINT3)
+        SM_TRY(needs(fw, v, SM_FEATURE_GROUP_PALETTES));
+    if (e->vec > 1 || e->sc != SM_NONE)
+        SM_TRY(needs(fw, v, SM_FEATURE_VECTOR_PALETTES));
     SM_TRY(sm_pkg_place(fw->w, c, v->name, fw->opset, true, &p, fw->err));
     op_msg x = op_start(fw, "constexpr_lut_to_dense");
     op_operand(fw, &x, "indices", sm_pkg_part_value(fw->w, &p.part[SM_PART_DATA]));
@@ -299,7 +311,7 @@ static sm_status emit_lut(func_writer *fw, const sm_value *v, const char *name) 
     sm_pkg_placed p;
     if ((c->want.sc == SM_NONE ? c->want.aux : c->want.sc) != c->want_dtype)
         return cannot_hold(fw, v, "it decodes to the type of its table or scale", "pick a table of the wanted type");
-    if (fw->opset < 9)
+    if (!sm_target_has(fw->opset, SM_FEATURE_GROUP_PALETTES))
         return emit_lut_flat(fw, v, name);
     SM_TRY(sm_pkg_place(fw->w, c, v->name, fw->opset, false, &p, fw->err));
     if (c->want.sc != SM_NONE) {
@@ -748,13 +760,15 @@ static SmPb__ArrayFeature *array_feature(func_writer *fw, const sm_type *t, bool
 }
 
 static sm_status feature(func_writer *fw, const char *name, const sm_type *t, bool input, sm_pkg_list *l) {
-    int least = t->dtype == SM_FP16 ? 7 : t->dtype == SM_INT8 ? 10 : SM_PKG_SPEC_MIN;
-    if (array_type(t->dtype) == 0 || fw->opset < least) {
-        SM_FAIL(fw->err, SM_UNSUPPORTED, "%s '%s' is %s, which specification version %d does not have",
-                input ? "input" : "output", name, sm_dtype_name(t->dtype), fw->opset);
-        return fw->err == NULL
-                   ? SM_UNSUPPORTED
-                   : sm_err_hint(fw->err, "interfaces hold fp32, int32, from iOS16 fp16 and from iOS26 int8");
+    char what[256];
+    snprintf(what, sizeof what, "%s '%.200s'", input ? "input" : "output", name);
+    if (t->dtype == SM_FP16)
+        SM_TRY(sm_target_want(fw->opset, SM_FEATURE_FP16_IO, what, fw->err));
+    if (t->dtype == SM_INT8)
+        SM_TRY(sm_target_want(fw->opset, SM_FEATURE_INT8_IO, what, fw->err));
+    if (array_type(t->dtype) == 0) {
+        SM_FAIL(fw->err, SM_UNSUPPORTED, "%s is %s, which no interface holds", what, sm_dtype_name(t->dtype));
+        return fw->err == NULL ? SM_UNSUPPORTED : sm_err_hint(fw->err, "interfaces hold fp32, fp16, int32 and int8");
     }
     SmPb__Feature *f = SM_PKG_MSG(fw->w, Feature, feature);
     SmPb__FeatureType *ft = SM_PKG_MSG(fw->w, FeatureType, feature_type);
@@ -779,10 +793,8 @@ static sm_status emit_inputs(func_writer *fw, SmPb__Function *m, SmPb__FunctionD
         const sm_value *v = b->in[i];
         if (v->type.kind == SM_V_BATCH)
             return SM_FAIL(fw->err, SM_UNSUPPORTED, "input '%s': the function is in row form: lower it first", v->name);
-        if (v->type.kind == SM_V_STATE && fw->opset < 9)
-            return SM_FAIL(fw->err, SM_UNSUPPORTED,
-                           "state '%s': states came with specification version 9, the target is %d", v->name,
-                           fw->opset);
+        if (v->type.kind == SM_V_STATE)
+            SM_TRY(sm_target_want(fw->opset, SM_FEATURE_STATES, v->name, fw->err));
         sm_pkg_push(fw->w, &in, sm_pkg_named_type(fw->w, name_of(fw, v), sm_pkg_value_type(fw->w, &v->type)));
         SM_TRY(feature(fw, name_of(fw, v), &v->type, true, v->type.kind == SM_V_STATE ? &states : &features));
     }

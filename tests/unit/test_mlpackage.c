@@ -554,6 +554,12 @@ static void palette(sm_builder *b, sm_value *x) {
 static void other_scale(sm_builder *b, sm_value *x) {
     weight_of(b, x, sm_enc_affine(SM_INT8, SM_FP32, SM_NONE, 2, 32), 8, 32);
 }
+static void int8_block(sm_builder *b, sm_value *x) {
+    weight_of(b, x, sm_enc_affine(SM_INT8, SM_FP16, SM_NONE, 2, 16), 8, 32);
+}
+static void float_offset(sm_builder *b, sm_value *x) {
+    weight_of(b, x, sm_enc_affine(SM_UINT8, SM_FP16, SM_FP16, 2, 32), 8, 32);
+}
 static void newer_slot(sm_builder *b, sm_value *x) {
     sm_build_output(b,
                     sm_build(b, SM_OP_GATHER, "y", "x", x, "indices", sm_const_i32s(b, (int32_t[]){0, 0}, 2), "axis",
@@ -566,11 +572,15 @@ static void test_refusals(void **state) {
         {9, 9, SM_UNSUPPORTED, "op smelt.rms_norm", composite},
         {8, 8, SM_UNSUPPORTED, "came with specification version 9", too_new},
         {9, 9, SM_UNSUPPORTED, "output 'same' is bool", bool_out},
-        {8, 8, SM_UNSUPPORTED, "states came with", state_in},
+        {8, 8, SM_UNSUPPORTED, ": states came with iOS18 (macOS15), the target is iOS17", state_in},
         {9, 9, SM_UNSUPPORTED, "constant 'w': q4_0", gguf_block},
-        {8, 8, SM_UNSUPPORTED, "one scale per channel", int4_block},
-        {8, 8, SM_UNSUPPORTED, "one table", palette},
-        {6, 6, SM_UNSUPPORTED, "input 'x' is fp16", too_new},
+        {8, 8, SM_UNSUPPORTED, "[1, 16]): 4-bit integer weights came with iOS18 (macOS15), the target is iOS17",
+         int4_block},
+        {8, 8, SM_UNSUPPORTED, ": palettes per group of channels, and of 8 entries came with iOS18", palette},
+        {8, 8, SM_UNSUPPORTED, ": weights in blocks of a row came with iOS18", int8_block},
+        {7, 7, SM_UNSUPPORTED, ": offsets that are no codes came with iOS18", float_offset},
+        {6, 6, SM_UNSUPPORTED, "input 'x': inputs and outputs of fp16 came with iOS16 (macOS13), the target is iOS15",
+         too_new},
         {9, 9, SM_UNSUPPORTED, "type of its scale", other_scale},
         {7, 7, SM_UNSUPPORTED, "'validate_indices' came with", newer_slot},
         {8, 9, SM_UNSUPPORTED, "opset version 9", int4_block},

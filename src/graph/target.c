@@ -4,7 +4,7 @@
  *
  * Two tables: targets here, features in features.def.  Ops and their parameters are gated by graph/ops.def, in the writer.
  */
-#include "pass/pass.h"
+#include "graph/target.h"
 
 #include <strings.h>
 
@@ -18,7 +18,7 @@ static const struct {
     const char *doc;
 } features[] = {
 #define FEATURE(id, spec, doc) {spec, doc},
-#include "pass/features.def"
+#include "graph/features.def"
 };
 
 const sm_target *sm_targets(int *n) {
