@@ -214,11 +214,28 @@ static sm_status fold(void *ctx, sm_builder *b, sm_op op, const char *name, sm_v
     return sm_pkg_read_constexpr(&c->r, b, op, name, args, n, out, err);
 }
 
+static sm_status keep_labels(void *ctx, const sm_sv *label, size_t n, sm_err *err) {
+    sm_package *pkg = ((compiled *)ctx)->r.pkg;
+    sm_sv *kept = sm_arena_alloc_n(pkg->graph->arena, n, sizeof *kept);
+    if (kept == NULL)
+        return SM_NOMEM(err);
+    for (size_t i = 0; i < n; i++)
+        kept[i] = label[i];
+    pkg->classes = kept;
+    pkg->n_classes = n;
+    return SM_OK;
+}
+
 /* dir's program into the package's graph, its functions' names after `prefix`. */
 static sm_status read_program(sm_package *pkg, sm_pkg_owner *own, const char *dir, const char *prefix, sm_err *err) {
     compiled c = {.r = {.pkg = pkg, .g = pkg->graph, .own = own, .model_dir = dir}, .err = err};
-    sm_parse_opts o = {
-        .into = pkg->graph, .prefix = prefix, .foreign = true, .blob = resolve_blob, .fold = fold, .ctx = &c};
+    sm_parse_opts o = {.into = pkg->graph,
+                       .prefix = prefix,
+                       .foreign = true,
+                       .blob = resolve_blob,
+                       .fold = fold,
+                       .labels = keep_labels,
+                       .ctx = &c};
     sm_mapfile map = {0};
     sm_graph *g;
     size_t before = own->blobs.n;

@@ -322,6 +322,8 @@ typedef struct sm_parse_opts {
     sm_status (*fold)(void *ctx, sm_builder *b, sm_op op, const char *name, sm_value *const *in, sm_value **out,
                       sm_err *err);
     void *ctx;
+    /* The labels of a classifier, in the order of its probabilities, whole numbers as text; NULL: nobody asks. */
+    sm_status (*labels)(void *ctx, const sm_sv *label, size_t n, sm_err *err);
     const struct sm_flex_input *flex; /* of inputs whose text does not say it (graph/flex.h) */
     int n_flex;
 } sm_parse_opts;

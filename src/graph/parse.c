@@ -586,6 +586,19 @@ typedef struct results {
     } name;
 } results;
 
+/* "dict<.., ..>", the type of a classifier's probabilities by label: they are an array here. */
+static sm_status skip_dict(sm_parser *p, sm_written *w) {
+    int open = 0;
+    *w = (sm_written){.type = {.kind = SM_V_TENSOR, .dtype = SM_FP32}, .at = p->l.tok.at};
+    do {
+        SM_TRY(sm_lex_next(&p->l));
+        if (p->l.tok.kind == SM_TOK_END || (open == 0 && !sm_lex_is(&p->l, '<')))
+            return sm_lex_wanted(&p->l, "'<' .. '>' of a dict");
+        open += sm_lex_is(&p->l, '<') - sm_lex_is(&p->l, '>');
+    } while (open > 0);
+    return sm_lex_next(&p->l);
+}
+
 /* "type name, type name" */
 static sm_status read_typed_names(sm_parser *p, results *r) {
     do {
@@ -595,7 +608,8 @@ static sm_status read_typed_names(sm_parser *p, results *r) {
             SM_TRY(sm_lex_next(&p->l));
         if (!SM_GROW(&r->type) || !SM_GROW(&r->name))
             return SM_NOMEM(p->err);
-        SM_TRY(sm_parse_type(p, &r->type.v[r->type.n], 0));
+        sm_written *w = &r->type.v[r->type.n];
+        SM_TRY(sm_lex_word(&p->l, "dict") ? skip_dict(p, w) : sm_parse_type(p, w, 0));
         SM_TRY(need_name(p, &r->name.v[r->name.n]));
         r->type.n++;
         r->name.n++;
@@ -789,6 +803,59 @@ done:
     return st;
 }
 
+/* "classify(probabilities = p, classes = list<string, 2>(["a", "b"]))[..];": a label and a dictionary of probabilities, for
+ * which there are no types.  They become the place of the largest probability and the probabilities in order. */
+static sm_status read_classify(sm_parser *p, sm_builder *b, scope *s, const results *r, const char *at) {
+    sm_lex *l = &p->l;
+    sm_value *v = NULL;
+    bool labels = false;
+    const int32_t flat = -1;
+    SM_TRY(sm_lex_next(l));
+    SM_TRY(sm_lex_need(l, '('));
+    for (bool first = true; !sm_lex_is(l, ')'); first = false) {
+        if (!first)
+            SM_TRY(sm_lex_need(l, ','));
+        bool classes = sm_lex_word(l, "classes");
+        if (!classes && !sm_lex_word(l, "probabilities"))
+            return sm_lex_wanted(l, "classes or probabilities");
+        SM_TRY(sm_lex_next(l));
+        SM_TRY(sm_lex_need(l, '='));
+        if (classes) {
+            SM_TRY(sm_parse_labels(p));
+            labels = true;
+            continue;
+        }
+        v = l->tok.kind == SM_TOK_WORD || l->tok.kind == SM_TOK_NAME ? look_up(s, l->tok.text) : NULL;
+        if (v == NULL || v->type.kind != SM_V_TENSOR)
+            return sm_lex_wanted(l, "an array defined before");
+        SM_TRY(sm_lex_next(l));
+    }
+    if (v == NULL || !labels)
+        return sm_lex_wanted(l, "classes and probabilities before this");
+    SM_TRY(sm_lex_next(l));
+    if (sm_lex_is(l, '[')) {
+        SM_TRY(sm_lex_next(l));
+        while (!sm_lex_is(l, ']')) {
+            SM_TRY(sm_parse_skip_value(p));
+            if (sm_lex_is(l, ','))
+                SM_TRY(sm_lex_next(l));
+            else if (!sm_lex_is(l, ']'))
+                return sm_lex_wanted(l, "']'");
+        }
+        SM_TRY(sm_lex_next(l));
+    }
+    SM_TRY(sm_lex_need(l, ';'));
+    sm_value *all = sm_build(b, SM_OP_RESHAPE, r->name.v[1].p, "x", v, "shape", sm_const_i32s(b, &flat, 1), NULL);
+    sm_value *best = sm_build(b, SM_OP_REDUCE_ARGMAX, r->name.v[0].p, "x", all, "axis", sm_const_i32(b, 0), NULL);
+    sm_status st = sm_build_end(b, p->err);
+    if (st != SM_OK) {
+        sm_lex_place(l, at);
+        return st;
+    }
+    SM_TRY(declare(p, s, r->name.v[0], best, at));
+    return declare(p, s, r->name.v[1], all, at);
+}
+
 static sm_status read_statement(sm_parser *p, sm_builder *b, scope *s, int depth) {
     sm_lex *l = &p->l;
     results r = {0};
@@ -802,6 +869,8 @@ static sm_status read_statement(sm_parser *p, sm_builder *b, scope *s, int depth
     }
     if (sm_lex_word(l, "const") && r.type.n == 1)
         st = read_const(p, s, r.name.v[0], at);
+    else if (sm_lex_word(l, "classify") && r.type.n == 2)
+        st = read_classify(p, b, s, &r, at);
     else
         st = read_op(p, b, s, &r, depth, at);
 done:

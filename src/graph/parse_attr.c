@@ -64,6 +64,51 @@ sm_status sm_parse_attr_int(sm_parser *p, int32_t *out) {
     return wrapped ? sm_lex_need(l, ')') : SM_OK;
 }
 
+/* ---- labels ---- */
+
+static sm_status read_label(sm_parser *p, sm_sv *out) {
+    sm_lex *l = &p->l;
+    bool wrapped;
+    int64_t number;
+    SM_TRY(open_literal(p, &wrapped));
+    if (l->tok.kind == SM_TOK_STR) {
+        *out = (sm_sv){sm_arena_strndup(p->g->arena, l->tok.text.p, l->tok.text.n), l->tok.text.n};
+        SM_TRY(sm_lex_next(l));
+    } else {
+        SM_TRY(sm_text_elem(l, SM_INT64, &number, 0));
+        const char *text = sm_arena_printf(p->g->arena, "%" PRId64, number);
+        *out = (sm_sv){text, text == NULL ? 0 : strlen(text)};
+    }
+    if (out->p == NULL)
+        return SM_NOMEM(p->err);
+    return wrapped ? sm_lex_need(l, ')') : SM_OK;
+}
+
+sm_status sm_parse_labels(sm_parser *p) {
+    sm_lex *l = &p->l;
+    struct {
+        sm_sv *v;
+        size_t n, cap;
+    } all = {0};
+    bool wrapped;
+    sm_status st;
+    SM_TRY(open_literal(p, &wrapped));
+    SM_TRY(sm_lex_need(l, '['));
+    while (!sm_lex_is(l, ']')) {
+        if (all.n > 0)
+            SM_TRY_DONE(sm_lex_need(l, ','));
+        SM_TRY_DONE(SM_GROW(&all) ? SM_OK : SM_NOMEM(p->err));
+        SM_TRY_DONE(read_label(p, &all.v[all.n]));
+        all.n++;
+    }
+    SM_TRY_DONE(sm_lex_next(l));
+    SM_TRY_DONE(wrapped ? sm_lex_need(l, ')') : SM_OK);
+    st = p->o->labels == NULL ? SM_OK : p->o->labels(p->o->ctx, all.v, all.n, p->err);
+done:
+    sm_free(all.v);
+    return st;
+}
+
 /* "t:1..512 r:1..": symbols in the order of their creation. */
 static sm_status read_symbols(sm_parser *p) {
     const char *at = p->l.tok.at;

@@ -59,6 +59,8 @@ typedef struct sm_func_attrs {
 } sm_func_attrs;
 /* "[a = .., b = ..]" or "[[..]]" of a program (a NULL) or function; nothing when the current token is no '['. */
 sm_status sm_parse_attributes(sm_parser *p, sm_func_attrs *a);
+/* "list<string, 2>(["a", "b"])" of texts or whole numbers, to o->labels. */
+sm_status sm_parse_labels(sm_parser *p);
 /* Shape sets of a function from our own attribute, once its inputs are there. */
 sm_status sm_parse_shapes(sm_parser *p, const sm_func_attrs *a);
 

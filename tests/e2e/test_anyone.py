@@ -81,7 +81,7 @@ def test_recorded(name, pkg):
 
 
 @pytest.mark.parametrize("dialect, shapes", [("1.0", "json"), ("1.3", "text")])
-@pytest.mark.parametrize("name, pkg", [c for c in CALLS if c[0] != "classifier"])  # how its text says labels is not known
+@pytest.mark.parametrize("name, pkg", CALLS)
 def test_compiled(name, pkg, dialect, shapes):
     """The same calls on a compiled model made of the package: its program as text."""
     calls = CALLS[name, pkg]
@@ -138,6 +138,53 @@ def test_classifier_names_its_labels():
     pkg = os.path.join(ANYONE, "classifier", "model.mlpackage")
     assert smelt_json("inspect", pkg)["classes"] == ["cat", "dog", "a bird"]
     assert "a classifier of 3 labels: cat, dog, a bird" in smelt("inspect", pkg).stdout
+
+
+CLASSIFY = """program(1.3)
+{
+    func main<ios18>(tensor<fp32, [1, 3]> x) {
+        %s = classify(probabilities = x, classes = %s)%s;
+    } -> (label, probs);
+}
+"""
+
+
+def classifier_of(tmp_path, *words):
+    os.makedirs(tmp_path / "c.mlmodelc", exist_ok=True)
+    (tmp_path / "c.mlmodelc" / "model.mil").write_text(CLASSIFY % words)
+    return tmp_path / "c.mlmodelc"
+
+
+@pytest.mark.parametrize("types, classes, labels", [
+    ("string label, dict<string, fp64> probs", 'list<string, 3>(["a", "b, ]", "c"])', ["a", "b, ]", "c"]),
+    ("tensor<string, []> label, dict<tensor<string, []>, tensor<fp64, []>> probs",
+     'list<tensor<string, []>, 3>([tensor<string, []>("a"), string("b"), "c"])', ["a", "b", "c"]),
+    ("int64 label, dict<int64, fp64> probs", "list<int64, 3>([7, -1, int64(12)])", ["7", "-1", "12"]),
+])
+def test_labels_in_text(tmp_path, types, classes, labels):
+    path = classifier_of(tmp_path, types, classes, '[name = string("c"), other = list<string, 1>(["]"])]')
+    assert smelt_json("inspect", path)["classes"] == labels
+    np.savez(tmp_path / "in.npz", x=np.float32([[0.1, 0.2, 0.7]]))
+    smelt("predict", path, "--in", tmp_path / "in.npz", "--out", tmp_path / "out")
+    with np.load(tmp_path / "out" / "0.npz") as z:
+        assert z["label"] == 2 and z["probs"].tolist() == np.float32([0.1, 0.2, 0.7]).tolist()
+
+
+@pytest.mark.parametrize("types, classes, rest, words", [
+    ("string label, dict<string probs", '["a"]', "", "of a dict"),
+    ("string label, dict probs", '["a"]', "", "of a dict"),
+    ("string label, dict<string, fp64> probs", '["a" "b"]', "", "wanted ','"),
+    ("string label, dict<string, fp64> probs", "[1.5]", "", "wanted"),
+    ("string label, dict<string, fp64> probs", '"a"', "", "wanted '['"),
+    ("string label, dict<string, fp64> probs", '["a"], classes = 3', "", "wanted '['"),
+    ("string label, dict<string, fp64> probs", '["a"], probabilities = y', "", "an array defined before"),
+    ("string label, dict<string, fp64> probs", '["a"], top = 1', "", "wanted classes or probabilities"),
+    ("string label, dict<string, fp64> probs", '["a"]', "[name = string(3);", "wanted"),
+    ("string label", '["a"]', "", "wanted an op"),
+])
+def test_labels_that_make_no_sense(tmp_path, types, classes, rest, words):
+    assert words in smelt("inspect", classifier_of(tmp_path, types, classes, rest), rc=3).stderr
+
 
 
 def test_functions_share_weights():

@@ -77,8 +77,6 @@ def main():
                        "block": "targets/block_iOS17"}.items():
         pkg = os.path.join(FIXTURES, path + ".mlpackage")
         save(name, pkg)
-        if name == "classifier":
-            continue
         dialect = "1.0" if name in ("pipeline", "flow", "sparse") else "1.3"
         save(name + "_c", mlmodelc.convert(pkg, os.path.join(tmp, name + ".mlmodelc"), dialect,
                                            "json" if name in ("flow", "block") else "text"))

@@ -38,6 +38,10 @@ class Printer:
         kind = t.WhichOneof("type")
         if kind == "stateType":
             return f"state<{self.type(t.stateType.wrappedType)}>"
+        if kind == "listType":
+            return f"list<{self.type(t.listType.type)}, {t.listType.length.constant.size}>"
+        if kind == "dictionaryType":
+            return f"dict<{self.type(t.dictionaryType.keyType)}, {self.type(t.dictionaryType.valueType)}>"
         assert kind == "tensorType", kind
         t = t.tensorType
         name = DT[t.dataType]
@@ -68,6 +72,9 @@ class Printer:
         return list(getattr(t, field).values)
 
     def value(self, v):
+        if v.WhichOneof("value") == "immediateValue" and v.immediateValue.WhichOneof("value") == "list":
+            items = [self.value(x) if self.old else self.value(x).split("(", 1)[1][:-1] for x in v.immediateValue.list.values]
+            return f"{self.type(v.type)}([{', '.join(items)}])"
         t = v.type.tensorType
         name, shape = DT[t.dataType], [d.constant.size for d in t.dimensions]
         if v.WhichOneof("value") == "blobFileValue":
