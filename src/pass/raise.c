@@ -152,9 +152,21 @@ static bool bool_vector(const sm_node *n, const char *slot, bool *out, int rank)
 }
 
 bool sm_slice_bounds(sm_raise *z, const sm_node *n, const sm_type *x, sm_dim *begin, sm_dim *end, bool *squeeze) {
-    bool open_lo[SM_MAX_RANK], open_hi[SM_MAX_RANK];
     int64_t stride[SM_MAX_RANK];
+    if (!sm_slice_strided(z, n, x, begin, end, squeeze, stride))
+        return false;
+    for (int i = 0; i < x->rank; i++)
+        if (stride[i] != 1)
+            return false;
+    return true;
+}
+
+bool sm_slice_strided(sm_raise *z, const sm_node *n, const sm_type *x, sm_dim *begin, sm_dim *end, bool *squeeze,
+                      int64_t *stride) {
+    bool open_lo[SM_MAX_RANK], open_hi[SM_MAX_RANK];
     int got = 0;
+    for (int i = 0; i < x->rank; i++)
+        stride[i] = 1;
     if (!sm_arg_dims(n, "begin", begin, SM_MAX_RANK, &got) || got != x->rank)
         return false;
     if (!sm_arg_dims(n, "end", end, SM_MAX_RANK, &got) || got != x->rank)
@@ -166,7 +178,7 @@ bool sm_slice_bounds(sm_raise *z, const sm_node *n, const sm_type *x, sm_dim *be
         if (!sm_arg_ints(n, "stride", stride, SM_MAX_RANK, &got) || got != x->rank)
             return false;
         for (int i = 0; i < x->rank; i++)
-            if (stride[i] != 1)
+            if (stride[i] < 1)
                 return false;
     }
     for (int i = 0; i < x->rank; i++) {
@@ -198,26 +210,47 @@ static sm_status check_slots(sm_raise *z) {
 /* ------------------------------------------------------------------ SMELT_DEBUG=pass:4 shows what each value means */
 static const char *kind_name(sm_meaning_kind k) {
     static const char *const name[] = {
-        [M_NONE] = "none",         [M_ROWS] = "rows",
-        [M_SQUARE] = "square",     [M_MEAN] = "mean",
-        [M_MEAN_EPS] = "mean_eps", [M_RMS] = "rms",
-        [M_INV_RMS] = "inv_rms",   [M_TOP] = "top",
-        [M_SCALED] = "scaled",     [M_PLUS_MINUS] = "plus_minus",
-        [M_PM_NORM] = "pm_norm",   [M_INT] = "int",
-        [M_POS] = "pos",           [M_PAST] = "past",
-        [M_KEY_POS] = "key_pos",   [M_AHEAD] = "ahead",
-        [M_ANGLE] = "angle",       [M_COS] = "cos",
-        [M_SIN] = "sin",           [M_ROTATED] = "rotated",
-        [M_TURN] = "turn",         [M_HALF_TURN] = "half_turn",
-        [M_TURNED] = "turned",     [M_FILL] = "fill",
-        [M_FILLED] = "filled",     [M_BACK] = "back",
-        [M_WHERE] = "where",       [M_CACHE] = "cache",
-        [M_UPDATED] = "updated",   [M_KV] = "kv",
-        [M_FRESH] = "fresh",       [M_PICKED] = "picked",
-        [M_ZERO] = "zero",         [M_ONE_HOT] = "one_hot",
-        [M_OWN] = "own",           [M_KEEP] = "keep",
-        [M_KEPT] = "kept",         [M_PLACED] = "placed",
-        [M_SCORES] = "scores",     [M_PROBS] = "probs",
+        [M_NONE] = "none",
+        [M_ROWS] = "rows",
+        [M_SQUARE] = "square",
+        [M_MEAN] = "mean",
+        [M_MEAN_EPS] = "mean_eps",
+        [M_RMS] = "rms",
+        [M_INV_RMS] = "inv_rms",
+        [M_TOP] = "top",
+        [M_SCALED] = "scaled",
+        [M_PLUS_MINUS] = "plus_minus",
+        [M_PAIRED] = "paired",
+        [M_PM_NORM] = "pm_norm",
+        [M_INT] = "int",
+        [M_POS] = "pos",
+        [M_PAST] = "past",
+        [M_KEY_POS] = "key_pos",
+        [M_AHEAD] = "ahead",
+        [M_ANGLE] = "angle",
+        [M_COS] = "cos",
+        [M_SIN] = "sin",
+        [M_ROTATED] = "rotated",
+        [M_TURN] = "turn",
+        [M_HALF_TURN] = "half_turn",
+        [M_TURNED] = "turned",
+        [M_FILL] = "fill",
+        [M_FILLED] = "filled",
+        [M_BACK] = "back",
+        [M_WHERE] = "where",
+        [M_CACHE] = "cache",
+        [M_UPDATED] = "updated",
+        [M_KV] = "kv",
+        [M_FRESH] = "fresh",
+        [M_PICKED] = "picked",
+        [M_ZERO] = "zero",
+        [M_ONE_HOT] = "one_hot",
+        [M_OWN] = "own",
+        [M_KEEP] = "keep",
+        [M_KEPT] = "kept",
+        [M_PLACED] = "placed",
+        [M_SCORES] = "scores",
+        [M_PROBS] = "probs",
     };
     return name[k];
 }
@@ -288,8 +321,8 @@ static void note_unknown(sm_raise *z, const sm_node *n) {
 
 static void walk(sm_raise *z, const sm_func *f) {
     static const sm_raise_rule rooms[] = {
-        sm_raise_norm_op, sm_raise_turn_op, sm_raise_mask_op,  sm_raise_attn_op, sm_raise_own_op,
-        sm_raise_view_op, sm_raise_rows_op, sm_raise_cache_op, sm_raise_head_op,
+        sm_raise_norm_op, sm_raise_turn_op, sm_raise_mask_op, sm_raise_attn_op,  sm_raise_own_op,
+        sm_raise_pair_op, sm_raise_view_op, sm_raise_rows_op, sm_raise_cache_op, sm_raise_head_op,
     };
     for (const sm_node *n = f->body->first; n != NULL && z->b->st == SM_OK && z->info->ok; n = n->next) {
         if (n->n_blocks > 0) {

@@ -210,10 +210,10 @@ static void take_factor(sm_meaning *s) {
 }
 
 static bool scores(sm_raise *z, const contraction *c, sm_meaning *out) {
-    const sm_meaning *q = sm_raise_of(z, c->a);
+    const sm_meaning *as_is = sm_raise_of(z, c->a), unpaired = sm_raise_unpaired(as_is), *q = &unpaired;
     sm_meaning k = sm_raise_keys(z, c->b);
     heads qh, kh;
-    if (q->kind != M_ROWS || q->last || k.kind != M_KV)
+    if (q->kind != M_ROWS || q->last || k.kind != M_KV || (as_is->kind == M_PAIRED) != sm_raise_is_paired(z, k.row))
         return false;
     int last = sm_raise_last(q), k_last = sm_raise_last(&k);
     if (last < 0 || k_last < 0 || q->ax[c->ka] != last || k.ax[c->kb] != k_last || q->piece[last] != k.piece[k_last])
@@ -375,7 +375,7 @@ static bool weighted_sum(sm_raise *z, const sm_node *n, const contraction *c, co
     heads vh, qh = {s->lo, s->hi - s->lo, sm_raise_features(s->row) / s->khi};
     int last = sm_raise_last(&v);
     if (v.kind != M_KV || last < 0 || v.joined != s->joined || v.ax[c->kb] != AX_KEYS || !isfinite(scale) ||
-        c->a->type.dims[c->ka] != c->b->type.dims[c->kb])
+        c->a->type.dims[c->ka] != c->b->type.dims[c->kb] || sm_raise_is_paired(z, v.row))
         return false;
     int64_t dv = v.piece[last], kv_heads = sm_raise_features(s->row_k) / s->khi;
     y = sm_raise_whole(s, NULL);
@@ -439,8 +439,9 @@ static bool contract(sm_raise *z, const sm_node *n, contraction *c) {
     for (int turn = 0; turn < 2; turn++, turn_over(c)) {
         sm_meaning m;
         const sm_meaning *a = sm_raise_of(z, c->a);
-        if (a->kind == M_ROWS && !(z->own && turn == 0 && sm_raise_of(z, c->b)->kind == M_ROWS && keys_first(n, c)) &&
-            scores(z, c, &m))
+        bool rows = a->kind == M_ROWS || a->kind == M_PAIRED;
+        bool both = sm_raise_of(z, c->b)->kind == M_ROWS || sm_raise_of(z, c->b)->kind == M_PAIRED;
+        if (rows && !(z->own && turn == 0 && both && keys_first(n, c)) && scores(z, c, &m))
             return sm_raise_set(z, n, m);
         if (a->kind == M_PROBS && a->ax[c->ka] == AX_KEYS)
             return weighted_sum(z, n, c, a, snap_scale(a->f, a->khi, a->cap > 0 ? 0x1p-8 : 0x1p-10));

@@ -100,7 +100,8 @@ static sm_raise_slot *lay(sm_raise *z, const sm_meaning *x, int rank, const int8
 
 /* Rows to be stored: whole, their factor applied. */
 static bool storable(sm_raise *z, const sm_meaning *u, sm_meaning *out) {
-    *out = *u;
+    *out = sm_raise_unpaired(u);
+    u = out;
     return u->kind == M_ROWS && !u->last && sm_is_whole(u) && sm_raise_settle(z, out);
 }
 
@@ -651,8 +652,8 @@ static bool lists_slots(sm_raise *z, int cache, sm_value *const *list, int n, in
         }
         if (*slot >= c->n_slots || c->slot[*slot].row == NULL)
             return false;
-        bool columns =
-            m.kind == M_ROWS && m.f == 1 && sm_is_whole(&m) && !m.last && base(m.row) == base(c->slot[*slot].row);
+        bool columns = (m.kind == M_ROWS || m.kind == M_PAIRED) && m.f == 1 && sm_is_whole(&m) && !m.last &&
+                       base(m.row) == base(c->slot[*slot].row);
         bool content = m.kind == M_KV && m.whole && m.cache == cache && m.slot == *slot && m.group == 1;
         if (!columns && !content)
             return false;

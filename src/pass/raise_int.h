@@ -58,6 +58,7 @@ typedef enum sm_meaning_kind {
     M_ROTATED,   /* [-second half, first half] of elements lo..hi of row */
     M_TURN,      /* those, or rotated ones, * cos or sin */
     M_HALF_TURN, /* first or second half of what turns: x1 cos - x2 sin, x2 cos + x1 sin */
+    M_PAIRED,    /* rotary embedding, neighbours where row has halves (raise_pair.c) */
     M_TURNED,    /* rotary embedding of elements klo..khi of row_k, heads of which go on behind them */
     /* masks */
     M_FILL,   /* f everywhere, over axes that have no role yet */
@@ -140,6 +141,7 @@ typedef struct sm_meaning {
 #define SM_RAISE_INPUTS (SM_RAISE_CACHES + 64)
 #define SM_RAISE_SLOTS 512
 #define SM_RAISE_FREQS 16
+#define SM_RAISE_PAIRS 1024
 
 typedef struct sm_raise_slot {
     sm_value *row;  /* stored in it */
@@ -191,6 +193,10 @@ typedef struct sm_raise {
     bool own;                       /* there are none: keys are the tokens of the call itself */
     sm_value *freq[SM_RAISE_FREQS]; /* rotary frequencies so far */
     int n_freqs;
+    sm_value *halved[SM_RAISE_PAIRS][2]; /* layers, and the same with their rows in halves */
+    int n_halved;
+    sm_value *paired[SM_RAISE_PAIRS]; /* what turned of those */
+    int n_paired;
     int n_attention;                       /* numbers the row function's slots */
     sm_raise_piece logits[SM_RAISE_HEADS]; /* of which something is picked */
     int n_logits;
@@ -218,6 +224,9 @@ bool sm_raise_scalar(const sm_value *v, double *f);
 /* Slice bounds of slice_by_index, slice_update over shape `x`: per axis begin, end, squeezed.  False: not affine with
  * stride 1. */
 bool sm_slice_bounds(sm_raise *z, const sm_node *n, const sm_type *x, sm_dim *begin, sm_dim *end, bool *squeeze);
+/* The same with any strides that are more than 0. */
+bool sm_slice_strided(sm_raise *z, const sm_node *n, const sm_type *x, sm_dim *begin, sm_dim *end, bool *squeeze,
+                      int64_t *stride);
 
 /* ------------------------------------------------------------------ raise_view.c: roles */
 /* The axis that has this role; -1 when there is none. */
@@ -299,6 +308,16 @@ bool sm_is_iota(sm_raise *z, const sm_value *c, sm_meaning *out);
 
 /* raise_turn.c: the constant as a table [rows, cols] of cosines or sines for m: freq and full. */
 bool sm_raise_table(sm_raise *z, sm_value *c, int64_t rows, int64_t cols, sm_meaning *m);
+
+/* raise_turn.c: the rotary embedding of elements m.klo..khi of m.row_k, heads of `width`: a row value. */
+bool sm_raise_turn_heads(sm_raise *z, sm_meaning *m, int64_t width);
+
+/* raise_pair.c: rotary embedding of neighbours */
+bool sm_raise_pair_op(sm_raise *z, const sm_node *n);
+/* Does a row value hold halves of what stands in pairs as written? */
+bool sm_raise_is_paired(const sm_raise *z, const sm_value *row);
+/* A meaning as that of its row, for those who mind the order themselves. */
+sm_meaning sm_raise_unpaired(const sm_meaning *m);
 
 /* raise_own.c: programs without caches */
 /* Why what follows has no meaning, if that is why raising fails: the first one is told. */

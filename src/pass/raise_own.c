@@ -56,8 +56,11 @@ static bool ahead(sm_raise *z, const sm_node *n) {
 /* ------------------------------------------------------------------ keys and values */
 sm_meaning sm_raise_keys(sm_raise *z, const sm_value *v) {
     sm_meaning m = sm_raise_content(z, v), none = {.kind = M_NONE};
-    if (!z->own || m.kind != M_ROWS)
+    if (!z->own || (m.kind != M_ROWS && m.kind != M_PAIRED))
         return m;
+    m = sm_raise_unpaired(&m);
+    if (m.kind != M_ROWS)
+        return none;
     bool whole = sm_is_whole(&m);
     int axis = sm_raise_axis(&m, v->type.rank, AX_TOKENS);
     if (m.last || axis < 0 || (!whole && (m.f != 1 || m.row->type.rank != 2)) || (whole && !sm_raise_settle(z, &m)))

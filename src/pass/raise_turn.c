@@ -383,7 +383,7 @@ static bool times_table(sm_raise *z, const sm_node *n) {
 
 /* The rotary embedding of elements m.klo..khi of m.row_k, heads of `width` elements: a row value in m's roles and pieces,
  * whose elements are m.klo..klo + width. */
-static bool turn_heads(sm_raise *z, sm_meaning *m, int64_t width) {
+bool sm_raise_turn_heads(sm_raise *z, sm_meaning *m, int64_t width) {
     sm_value *x = m->row_k, *y;
     int r = x->type.rank;
     int64_t all = sm_raise_features(x), rot = m->khi - m->klo;
@@ -426,9 +426,9 @@ static bool turned(sm_raise *z, const sm_node *n, const sm_meaning *a) {
     int r = a->row->type.rank;
     bool may_be_whole = r > 2 ? sm_is_whole(a) : true;
     sm_meaning y = m;
-    if (may_be_whole && turn_heads(z, &y, a->hi - a->lo)) {
+    if (may_be_whole && sm_raise_turn_heads(z, &y, a->hi - a->lo)) {
         y.freq = m.freq;
-        return sm_raise_set(z, n, y);
+        return !sm_raise_is_paired(z, y.row) && sm_raise_set(z, n, y);
     }
     m.kind = M_TURNED;
     m.row = a->row;
@@ -458,7 +458,7 @@ static bool with_rest(sm_raise *z, const sm_node *n) {
             return false;
         m.f = f;
     }
-    return turn_heads(z, &m, b->hi - a->klo) && sm_raise_set(z, n, m);
+    return sm_raise_turn_heads(z, &m, b->hi - a->klo) && sm_raise_set(z, n, m);
 }
 
 static bool pair_tables(sm_meaning *m, const sm_meaning *cosine, const sm_meaning *sine) {

@@ -336,8 +336,9 @@ static void keep_ones(sm_meaning *y, const sm_type *b) {
 
 static bool reshape(sm_raise *z, const sm_node *n) {
     const sm_type *a = &sm_arg(n, "x")->type, *b = &n->out[0]->type;
-    sm_meaning y = sm_raise_content(z, sm_arg(n, "x")), before = y;
+    sm_meaning given = sm_raise_content(z, sm_arg(n, "x")), y = sm_raise_unpaired(&given), before = y;
     const sm_meaning *x = &before;
+    bool paired = y.kind != given.kind;
     regroup r;
     if (x->kind == M_NONE || x->kind == M_FRESH || !find_groups(x, a, b, &r))
         return false;
@@ -358,6 +359,9 @@ static bool reshape(sm_raise *z, const sm_node *n) {
         y.row = sm_raise_shape(z, x->row, y.n_piece, y.piece);
         y.hi = y.piece[y.n_piece - 1];
     }
+    if (paired && y.hi != x->hi) /* heads stay what they are */
+        return false;
+    y.kind = given.kind;
     return (y.row != NULL || !rows) && sm_raise_set(z, n, y);
 }
 

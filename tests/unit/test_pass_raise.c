@@ -237,6 +237,7 @@ typedef enum twist {
     HIDDEN_TOO,   /* hidden state as a second result */
     INTEGER_STOP, /* a cast to int32 and back */
     INTERLEAVED,  /* halves joined element by element */
+    IN_PAIRS,     /* neighbours turn: right */
     SCATTERED,    /* the cache by scatter: right */
     SCATTER_ADDED,
     SCATTERED_BY_IDS,
@@ -404,6 +405,8 @@ static sm_value *written_attention(sm_builder *b, twist w, sm_value *q, sm_value
     return sm_build(b, SM_OP_RESHAPE, NULL, "x", s, "shape", I32S(1, HEADS, -1, DIM), NULL);
 }
 
+static sm_value *paired_rope(sm_builder *b, bool apart, sm_value *x, sm_value *pos);
+
 static sm_func *written_decoder(sm_graph *g, twist w) {
     sm_err err = {0};
     sm_func *f;
@@ -434,6 +437,10 @@ static sm_func *written_decoder(sm_graph *g, twist w) {
     sm_value *q = written_rope(b, w, split_heads(b, project(b, h, WIDTH), HEADS), pos);
     sm_value *k = written_rope(b, w, split_heads(b, project(b, h, KV * DIM), KV), pos);
     sm_value *v = split_heads(b, project(b, h, KV * DIM), KV);
+    if (w == IN_PAIRS) {
+        q = paired_rope(b, false, split_heads(b, project(b, h, WIDTH), HEADS), pos);
+        k = paired_rope(b, true, split_heads(b, project(b, h, KV * DIM), KV), pos);
+    }
     k = store(b, w, &p, 0, k);
     v = store(b, w == STALE_KEYS || w == SHORT_KEYS || w == SAME_STATE || w >= SCATTERED ? w : RIGHT, &p, 1, v);
     sm_value *m = w == SHORT_KEYS ? NULL : written_mask(b, w, p.mask);
@@ -459,7 +466,7 @@ static sm_func *written_decoder(sm_graph *g, twist w) {
 static void twists(void **state) {
     (void)state;
     for (int w = 0; w < TWISTS; w++) {
-        bool right = w == RIGHT || w == RIGHT_TILED || w == CAP_SCALED || w == SCATTERED;
+        bool right = w == RIGHT || w == RIGHT_TILED || w == CAP_SCALED || w == SCATTERED || w == IN_PAIRS;
         sm_err err = {0};
         sm_graph *g = NULL;
         sm_func *back = NULL;
@@ -500,12 +507,16 @@ typedef enum text_mask {
     BY_PADDING_TOO,  /* as transformers: where mask + flags is 0 */
     BY_INPUT,
     BY_KEYS_FIRST, /* scores [keys, rows] */
-    LAST_RIGHT = BY_KEYS_FIRST,
-    NOTHING,     /* no mask */
-    FLAGS_ALONE, /* padding only: an encoder */
-    TURNED_OVER, /* row <= key: tokens see those behind them */
-    STRICT,      /* key < row: none of itself */
-    ONE_MORE,    /* key < row + 2 */
+    PAIRS,         /* neighbours turn: every second element, stacked */
+    PAIRS_APART,   /* the same of [d / 2, 2] */
+    LAST_RIGHT = PAIRS_APART,
+    PAIRED_QUERIES, /* keys in halves */
+    PAIRED_VALUES,  /* in another order than as they are */
+    NOTHING,        /* no mask */
+    FLAGS_ALONE,    /* padding only: an encoder */
+    TURNED_OVER,    /* row <= key: tokens see those behind them */
+    STRICT,         /* key < row: none of itself */
+    ONE_MORE,       /* key < row + 2 */
     WINDOW_ALONE,
     LOWER_BAND,    /* hides what is before */
     OPEN_PREFIX,   /* the first two are seen by all */
@@ -621,6 +632,29 @@ static sm_value *text_bias(sm_builder *b, text_mask w, const text *t) {
     }
 }
 
+/* x [1, heads, n, d], whose neighbours turn. */
+static sm_value *paired_rope(sm_builder *b, bool apart, sm_value *x, sm_value *pos) {
+    static const float f[DIM / 2] = {1, 0.5, 0.25, 0.125};
+    const int64_t n = DIM / 2;
+    const bool open[4] = {true, true, true, true};
+    int32_t heads = (int32_t)x->type.dims[1];
+    sm_value *angle = sm_build(b, SM_OP_EXPAND_DIMS, NULL, "x", cast(b, pos, "fp32"), "axes", I32S(-1), NULL), *part[2];
+    angle = two(b, SM_OP_MUL, angle, sm_const_data(b, "f", SM_FP32, 1, &n, f));
+    sm_value *c = cast(b, sm_build(b, SM_OP_COS, NULL, "x", angle, NULL), "fp16");
+    sm_value *s = cast(b, sm_build(b, SM_OP_SIN, NULL, "x", angle, NULL), "fp16");
+    sm_value *in_two = sm_build(b, SM_OP_RESHAPE, NULL, "x", x, "shape", I32S(1, heads, -1, DIM / 2, 2), NULL);
+    for (int i = 0; i < 2; i++)
+        part[i] =
+            apart ? sm_build(b, SM_OP_GATHER, NULL, "x", in_two, "indices", sm_const_i32(b, i), "axis",
+                             sm_const_i32(b, 4), NULL)
+                  : sm_build(b, SM_OP_SLICE_BY_INDEX, NULL, "x", x, "begin", I32S(0, 0, 0, i), "end", I32S(0, 0, 0, 0),
+                             "stride", I32S(1, 1, 1, 2), "end_mask", sm_const_bools(b, open, 4), NULL);
+    sm_value *turned[2] = {two(b, SM_OP_SUB, two(b, SM_OP_MUL, part[0], c), two(b, SM_OP_MUL, part[1], s)),
+                           two(b, SM_OP_ADD, two(b, SM_OP_MUL, part[1], c), two(b, SM_OP_MUL, part[0], s))};
+    x = sm_build_list(b, SM_OP_STACK, NULL, turned, 2, "axis", sm_const_i32(b, -1), NULL);
+    return sm_build(b, SM_OP_RESHAPE, NULL, "x", x, "shape", I32S(1, heads, -1, DIM), NULL);
+}
+
 static sm_value *text_attention(sm_builder *b, text_mask w, const text *t, sm_value *q, sm_value *k, sm_value *v) {
     sm_value *yes = sm_const_bool(b, true);
     k = tiled(b, RIGHT_TILED, k);
@@ -657,7 +691,14 @@ static sm_func *text_decoder(sm_graph *g, text_mask w, bool fixed) {
     sm_value *h = written_norm(b, RIGHT, x);
     sm_value *q = written_rope(b, RIGHT, split_heads(b, project(b, h, WIDTH), HEADS), pos);
     sm_value *k = written_rope(b, RIGHT, split_heads(b, project(b, h, KV * DIM), KV), pos);
-    sm_value *y = text_attention(b, w, &t, q, k, split_heads(b, project(b, h, KV * DIM), KV));
+    sm_value *v = split_heads(b, project(b, h, KV * DIM), KV);
+    if (w == PAIRS || w == PAIRS_APART || w == PAIRED_QUERIES)
+        q = paired_rope(b, w == PAIRS_APART, split_heads(b, project(b, h, WIDTH), HEADS), pos);
+    if (w == PAIRS || w == PAIRS_APART)
+        k = paired_rope(b, w == PAIRS_APART, split_heads(b, project(b, h, KV * DIM), KV), pos);
+    if (w == PAIRED_VALUES)
+        v = paired_rope(b, false, v, pos);
+    sm_value *y = text_attention(b, w, &t, q, k, v);
     y = sm_build(b, SM_OP_TRANSPOSE, NULL, "x", y, "perm", I32S(0, 2, 1, 3), NULL);
     y = sm_build(b, SM_OP_RESHAPE, NULL, "x", y, "shape", I32S(1, -1, WIDTH), NULL);
     y = two(b, SM_OP_ADD, x, project(b, y, WIDTH));
