@@ -133,16 +133,18 @@ static bool two_axes(const sm_type *t, int64_t n, int *a, int *b) {
     return *b >= 0;
 }
 
-static bool is_dense(const sm_value *c) {
+/* Compression takes masks and tables for weights: any encoding will do, but for flags. */
+static bool is_read(const sm_value *c) {
     const sm_tensor *t = &c->cst->src;
-    return c->cst->strs == NULL && t->enc.id == SM_ENC_DENSE && t->part[SM_PART_DATA].p != NULL && t->deinterleave == 0;
+    return c->cst->strs == NULL && t->part[SM_PART_DATA].p != NULL && t->deinterleave == 0 &&
+           (t->enc.id == SM_ENC_DENSE || sm_dtype_kind(c->type.dtype) == 'f');
 }
 
 /* A constant [.., m, .., m ..] as a mask: its first n rows and keys are taken. */
 static bool const_mask(sm_raise *z, const sm_value *c, int64_t n, sm_meaning *m) {
     size_t count = 0;
     int a, b;
-    if (!is_dense(c) || !two_axes(&c->type, n, &a, &b) || c->type.dims[a] != c->type.dims[b])
+    if (!is_read(c) || !two_axes(&c->type, n, &a, &b) || c->type.dims[a] != c->type.dims[b])
         return false;
     float *x = NULL;
     if (c->type.dtype == SM_BOOL) {
@@ -304,7 +306,7 @@ bool sm_raise_number(const sm_raise *z, const sm_value *v, double *f) {
 bool sm_raise_own_table(sm_raise *z, sm_value *c, sm_meaning *out) {
     const sm_type *t = &c->type;
     int rows = -1, angles = -1;
-    if (!z->own || c->cst == NULL || !is_dense(c) || sm_dtype_kind(t->dtype) != 'f')
+    if (!z->own || c->cst == NULL || !is_read(c) || sm_dtype_kind(t->dtype) != 'f')
         return false;
     for (int i = 0; i < t->rank; i++) {
         if (t->dims[i] == 1)
@@ -330,7 +332,7 @@ static bool cut_table(sm_raise *z, const sm_node *n) {
     bool gone[SM_MAX_RANK];
     int64_t least, most = z->n;
     int rows = -1, angles = -1, to = 0;
-    if (c->cst == NULL || !is_dense(c) || sm_dtype_kind(c->type.dtype) != 'f' ||
+    if (c->cst == NULL || !is_read(c) || sm_dtype_kind(c->type.dtype) != 'f' ||
         !sm_slice_bounds(z, n, &c->type, lo, hi, gone))
         return false;
     for (int i = 0; i < c->type.rank; i++) {

@@ -158,7 +158,8 @@ static bool interleaved(sm_raise *z, const sm_node *n) {
 static bool flattened(sm_raise *z, const sm_node *n) {
     const sm_type *a = &sm_arg(n, "x")->type, *b = &n->out[0]->type;
     sm_meaning m = *sm_raise_arg(z, n, "x");
-    if (m.kind != M_PAIRED || m.n_piece != 3 || b->rank != a->rank - 1 || m.ax[a->rank - 1] != 2 || m.ax[a->rank - 2] != 1)
+    if (m.kind != M_PAIRED || m.n_piece != 3 || b->rank != a->rank - 1 || m.ax[a->rank - 1] != 2 ||
+        m.ax[a->rank - 2] != 1)
         return false;
     for (int i = 0; i < b->rank - 1; i++)
         if (a->dims[i] != b->dims[i])
