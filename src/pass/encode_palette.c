@@ -4,8 +4,9 @@
  * what is left of a tensor's error under a bound.
  *
  * `auto` looks at the tensor, never at a model: a palette's error is what fitting it leaves (tensor/palette.h), on the
- * whole tensor for one table, on a few groups evenly apart for tables of groups.  Finer forms leave less, so the finest
- * one below 8 bits comes first: where that is beyond the bound, nothing below 8 bits is tried.
+ * whole tensor for one table, on a few groups evenly apart for tables of groups.  Finer forms leave less: so the finest
+ * one below 8 bits comes first, and where that is beyond the bound, nothing below 8 bits is tried; and forms of 8 bits are
+ * tried from the finest, whose groups are small, to the first that is too coarse.
  */
 #include "pass/encode_int.h"
 
@@ -15,7 +16,7 @@
 
 enum {
     GROUP = 16,   /* output channels that share a palette, about: Apple's recipes have 8 to 32 */
-    MEASURED = 6, /* groups of a tensor that are measured */
+    MEASURED = 5, /* groups of a tensor that are measured */
     ROUGHLY = 2,  /* and of a form that will most likely not do */
 };
 
@@ -86,23 +87,31 @@ static sm_status is_near(const sm_const *c, const sm_profile *p, const sm_encodi
 }
 
 sm_status sm_want_near_palette(const sm_const *c, const sm_profile *p, sm_encoding *out, sm_err *err) {
-    const form *end = forms + SM_ARRAY_LEN(forms), *from = forms;
-    bool near = false, any = false;
-    while (from[1].code != SM_UINT8)
-        from++;
-    for (const form *f = from; f >= forms && !any; f--) /* the finest below 8 bits */
-        if ((any = form_for(c, p, f, out)) && c->src.part[SM_PART_DATA].p != NULL)
-            SM_TRY(is_near(c, p, out, ROUGHLY, &near, err));
-    from = near ? forms : from + 1;
-    for (const form *f = from; f < end; f++) {
-        sm_encoding e;
+    const form *end = forms + SM_ARRAY_LEN(forms), *eight = forms;
+    bool near = false, any = false, weights = c->src.part[SM_PART_DATA].p != NULL;
+    sm_encoding e;
+    while (eight->code != SM_UINT8)
+        eight++;
+    for (const form *f = eight - 1; weights && f >= forms && !any; f--)
+        if ((any = form_for(c, p, f, &e)))
+            SM_TRY(is_near(c, p, &e, ROUGHLY, &near, err));
+    for (const form *f = forms; near && f < eight; f++) { /* the smallest below 8 bits */
+        bool found = false;
+        if (form_for(c, p, f, out))
+            SM_TRY(is_near(c, p, out, MEASURED, &found, err));
+        if (found)
+            return SM_OK;
+    }
+    any = false;
+    for (const form *f = end - 1; f >= eight; f--) { /* the coarsest of 8 bits; the finest where none is near */
         if (!form_for(c, p, f, &e))
             continue;
-        *out = e;
-        if (c->src.part[SM_PART_DATA].p == NULL) /* no weights: the finest */
-            continue;
-        SM_TRY(is_near(c, p, &e, MEASURED, &near, err));
-        if (near)
+        if (weights)
+            SM_TRY(is_near(c, p, &e, MEASURED, &near, err));
+        if (!any || near)
+            *out = e;
+        any = true;
+        if (!near || !weights)
             break;
     }
     return SM_OK;

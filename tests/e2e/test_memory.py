@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Memory: conversion does not grow with the model, running needs the file and little more."""
 import os
+import sys
 
+import numpy as np
 import pytest
-from pkg_tools import convert, converted, greedy, make_model, reader, scratch, source
+from pkg_tools import SMELT, convert, converted, greedy, make_model, reader, scratch, source, state_call
 
 MB = 1_000_000
 
@@ -45,3 +47,18 @@ def test_run(what):
     assert 60 <= done["prompt_tokens"] <= 70 and done["generated"] == 16
     print("peak", done["peak_rss_bytes"] // MB, "MB, file", size // MB, "MB")
     assert done["peak_rss_bytes"] < size + 150 * MB
+
+
+def test_predict_holds_weights_once():
+    """Run as written, weights are packed as fp16; the pages of the package under them go back."""
+    pkg, _ = converted("smollm2")
+    size = sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(pkg) for f in files)
+    call = scratch("memory", "call.npz")
+    np.savez(call, **state_call([1], 0))
+    args = ["predict", pkg, "--in", call, "--out", scratch("memory", "out"), "-q", "-t", "1"]
+    _, status, used = os.wait4(os.posix_spawn(SMELT, [SMELT, *args], os.environ), 0)
+    assert status == 0
+    peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    packed = 2 * 134.5 * MB
+    print(f"peak {peak / MB:.0f} MB; package {size / MB:.0f} MB, its weights as fp16 {packed / MB:.0f} MB")
+    assert peak < packed + 0.85 * size

@@ -3,11 +3,13 @@
  * written_weight.c: constants in tiles of 16 rows, and tiles of values.
  *
  * A constant is decoded as it means (ref_const_tensor, so rounding to its declared type is in the numbers) and kept in the
- * narrowest type that holds those numbers exactly: fp16 or bf16 when that is what it is declared as, else fp32.
+ * narrowest type that holds those numbers exactly: fp16 or bf16 when that is what it is declared as, else fp32.  The
+ * packing replaces its source in memory: pages of a file are given back.
  */
 #include <string.h>
 
 #include "backend/cpu/written_int.h"
+#include "base/files.h"
 
 typedef struct packing {
     const ref_weight *src;
@@ -85,6 +87,8 @@ static sm_status pack(ref_call *c, const ref_weight *src, int64_t rows, int grou
         memset(p->block, 0, p->group_bytes * (size_t)groups);
         wr_share(w, (int64_t)k.tiles * groups, 4, src->cols * SM_TILE, pack_tiles, &k);
         w->pack_bytes += p->group_bytes * (size_t)groups;
+        for (int i = 0; i < SM_PART_COUNT; i++) /* a file's pages: what still reads rows of it brings those back */
+            sm_mapfile_release(src->t.part[i].p, src->t.part[i].n);
     }
     sm_free(k.scratch);
     if (p->block != NULL && k.scratch != NULL)
