@@ -96,7 +96,7 @@ def test_real_weights():
 
 
 # ------------------------------------------------------------------ --quant auto, --units cpuAndNeuralEngine
-BOUND = 4e-5  # of a tensor: squared error over squares (pass.h)
+BOUND = 3.5e-5  # of a tensor: squared error over squares (pass.h)
 FORMS = [(6, 0), (6, 16), (8, 0), (8, 64), (8, 32), (8, 16)]  # by size; (bits, about so many channels)
 
 
@@ -118,12 +118,11 @@ def test_auto_for_the_neural_engine(name):
     pkg, report = converted(name, "--units", "cpuAndNeuralEngine", "--functions", "decode:1")
     told, forms = {}, {}
     for t in report["tensors"]:  # of a table that is the head as well, the table
-        told.setdefault(re.sub(r"(_0)+$", "", t["name"]), t)
+        told.setdefault(t["name"], t)
     for src in source_tensors(source(name)):
-        name_in = re.sub(r"\W", "_", src.name)
-        t = told.get(name_in, {"to": ""})
+        t = told.get(src.name, {"to": ""})
         if form := form_of(t["to"], src.shape[0]):
-            forms[name_in] = form, src
+            forms[src.name] = form, src
             assert t["nmse"] <= 1.15 * BOUND or form == (8, 16), t
     print(f"{name}: " + ", ".join(f"{n} of {b} bits, {f'groups of {g}' if g else 'one table'}"
                                   for (b, g), n in collections.Counter(f for f, _ in forms.values()).items()))
