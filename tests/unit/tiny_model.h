@@ -51,14 +51,20 @@ static inline sm_value *tiny_matrix(sm_builder *b, const tiny_spec *z, const cha
     size_t n = (size_t)(rows * cols);
     if (z->enc == SM_ENC_DENSE) {
         float *x = sm_alloc_n(n, sizeof *x);
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n && x != NULL; i++)
             x[i] = 0.15f * tiny_rand(s);
-        sm_value *v = sm_const_data(b, name, SM_FP32, 2, dims, x);
+        if (x == NULL)
+            b->st = SM_NOMEM(&b->err);
+        sm_value *v = x != NULL ? sm_const_data(b, name, SM_FP32, 2, dims, x) : NULL;
         sm_free(x);
         return v;
     }
     size_t bytes = n / 32 * (size_t)sm_enc_row_of(z->enc)->block_bytes;
     uint8_t *p = sm_arena_alloc(b->g->arena, bytes);
+    if (p == NULL) {
+        b->st = SM_NOMEM(&b->err);
+        return NULL;
+    }
     tiny_blocks(z->enc, p, n / 32, s);
     sm_tensor t = {
         .name = sm_sv_of(sm_arena_strdup(b->g->arena, name)), .dtype = SM_FP32, .rank = 2, .enc = sm_enc_block(z->enc)};
