@@ -3,7 +3,8 @@
  * smelt.h: the public interface of smelt, and the only one.
  *
  * Two nouns: a model (a checkpoint or package opened, with its tokenizer) and a session (one timeline over it: tokens
- * in, logits and tokens out).  Beside them whole jobs, each one call: convert, inspect, eval, check, predict, doctor.
+ * in, logits and tokens out).  Beside them whole jobs, each one call: convert, inspect, eval, check, predict, bench,
+ * doctor.
  *
  *     smelt_model_open(path, NULL, &m, &e);                             // weights are mapped, not read
  *     smelt_chat_prompt(m, messages, n_messages, &text, &n_text, &e);   // or any text of your own
@@ -337,6 +338,31 @@ typedef struct smelt_doctor_options {
 } smelt_doctor_options;
 /* What this machine is and can do, and what stands in the way, as text or JSON.  Measures for about two seconds. */
 smelt_status smelt_doctor(const smelt_doctor_options *o, char **text, size_t *n, smelt_error *err);
+
+typedef struct smelt_bench_options {
+    size_t size;
+    const char *prompts;     /* tokens of prompts, "128,512"; NULL: 512; "0": none */
+    const char *generations; /* tokens to generate; NULL: 128; "0": none */
+    const char *depths;      /* cached tokens before them; NULL: 0 */
+    const char *sequences;   /* at once; NULL: 1 */
+    int repetitions;         /* 0: 5 */
+    const char *backend;
+    int threads;
+    int32_t context; /* 0: as many positions as the tests need */
+    bool json, progress;
+    const char *csv, *svg, *trace; /* files to write: a table, a chart, trace events by op; or NULL */
+    const char *db;                /* SQLite file that keeps results; NULL: bench.db in the user's state folder */
+    bool no_save;
+    /* Results could not be kept.  They are handed out all the same. */
+    void (*on_unsaved)(void *ctx, const smelt_error *why);
+    void *ctx;
+} smelt_bench_options;
+/* How fast a model runs, and which part of the machine's limits, measured in the same run, that is: a table in Markdown, or
+ * JSON (docs/performance.md). */
+smelt_status smelt_bench(const char *path, const smelt_bench_options *o, char **text, size_t *n, smelt_error *err);
+/* Past runs as a table or JSON.  db as above; model: name or file to pick by; NULL: all. */
+smelt_status smelt_bench_history(const char *db, const char *model, bool json, char **text, size_t *n,
+                                 smelt_error *err);
 
 typedef struct smelt_eval_options {
     size_t size;

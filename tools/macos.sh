@@ -25,7 +25,8 @@ libpcre2-8 pcre2.h
 libutf8proc utf8proc.h
 libsodium sodium.h sodium
 libzip zip.h zipconf.h
-libedit histedit.h editline"
+libedit histedit.h editline
+sqlite3 sqlite3.h"
 
 # --- headers, and a pkg-config that knows only them
 mkdir -p "$here/pkgconfig"

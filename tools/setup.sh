@@ -34,6 +34,7 @@ libutf8proc libutf8proc-dev utf8proc
 libsodium libsodium-dev libsodium
 libzip libzip-dev libzip
 libcrypto libssl-dev -
+sqlite3 libsqlite3-dev -
 libedit libedit-dev -"
 libs_test="cmocka libcmocka-dev cmocka"
 
@@ -51,7 +52,7 @@ $libs_test"
 fi
 
 have_lib() {
-    [ "$1$(uname)" != libeditDarwin ] || return 0 # part of the system there, without a pkg-config file
+    case $1$(uname) in libeditDarwin | sqlite3Darwin) return 0 ;; esac # part of the system there, without pkg-config files
     [ "$1$(uname)" != libcryptoDarwin ] || return 0 # Homebrew keeps it out of sight; libsodium does its work
     pkg-config --exists "$1" 2>/dev/null
 }

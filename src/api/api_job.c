@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "engine/sampler.h"
+#include "job/bench.h"
 #include "job/choices.h"
 #include "job/convert.h"
 #include "job/doctor.h"
@@ -172,6 +173,59 @@ smelt_status smelt_doctor(const smelt_doctor_options *options, char **text, size
         .editor = o.line_editor,
     };
     sm_status st = sm_doctor(&d, &s, &e);
+    if (st == SM_OK)
+        st = api_hand_over(&s, text, n, &e);
+    sm_str_free(&s);
+    return GIVE(st, &e, err);
+}
+
+static void relay_unsaved(void *user, const sm_err *why) {
+    const smelt_bench_options *o = user;
+    smelt_error e;
+    GIVE(why->code, why, &e);
+    o->on_unsaved(o->ctx, &e);
+}
+
+smelt_status smelt_bench(const char *path, const smelt_bench_options *options, char **text, size_t *n,
+                         smelt_error *err) {
+    sm_err e = {0};
+    sm_str s = SM_STR_INIT;
+    smelt_bench_options o;
+    TAKE_OPTIONS(o, options);
+    *text = NULL;
+    sm_bench_opts b = {
+        .path = path,
+        .prompts = o.prompts,
+        .gens = o.generations,
+        .depths = o.depths,
+        .seqs = o.sequences,
+        .reps = o.repetitions,
+        .backend = o.backend,
+        .n_threads = o.threads,
+        .ctx = o.context,
+        .json = o.json,
+        .progress = o.progress,
+        .csv = o.csv,
+        .svg = o.svg,
+        .trace = o.trace,
+        .db = o.db,
+        .no_save = o.no_save,
+        .on_unsaved = o.on_unsaved ? relay_unsaved : NULL,
+        .user = &o,
+    };
+    sm_status st = sm_bench(&b, &s, &e);
+    if (st == SM_OK)
+        st = api_hand_over(&s, text, n, &e);
+    sm_str_free(&s);
+    return GIVE(st, &e, err);
+}
+
+smelt_status smelt_bench_history(const char *db, const char *model, bool json, char **text, size_t *n,
+                                 smelt_error *err) {
+    sm_err e = {0};
+    sm_str s = SM_STR_INIT;
+    *text = NULL;
+    sm_status st = sm_bench_history(db, model, json, &s, &e);
     if (st == SM_OK)
         st = api_hand_over(&s, text, n, &e);
     sm_str_free(&s);

@@ -65,9 +65,28 @@ typedef struct sm_exe_info {
     uint64_t weight_bytes; /* memory the backend holds for weights, beyond mapped files */
     uint64_t mapped_bytes; /* weights that it reads where they lie in mapped files */
     uint64_t kv_bytes, arena_bytes;
+    /* Of a row-form function: matrices that a step reads from end to end, as they are held, those read only when rows of
+     * logits are wanted being head_bytes; and what of both is codes, multiplied as integers.  0: not known. */
+    uint64_t step_bytes, head_bytes, coded_bytes;
     char isa[32]; /* kernels chosen, e.g. "avx512vnni" */
     int n_threads;
 } sm_exe_info;
+
+/* One op of a plan. */
+typedef struct sm_exe_op {
+    const char *kind, *name; /* what it does ("attention"), the value it makes; both live as long as the executable */
+} sm_exe_op;
+
+/* Where the time of one step went.  Zeroed before first use, filled by run_timed, which makes the arrays once; the next
+ * step overwrites them.  What lies between two ops of a thread is waiting for the others. */
+typedef struct sm_step_times {
+    int n_ops, n_threads;
+    sm_exe_op *ops;       /* [n_ops], in order */
+    double *bytes;        /* [n_ops] weights, rows and cached positions that the op read and wrote */
+    int64_t *start, *end; /* [n_ops][n_threads] nanoseconds on sm_now_ns's clock */
+    int64_t begun, done;  /* of the whole step */
+} sm_step_times;
+void sm_step_times_free(sm_step_times *t); /* frees the arrays and zeroes */
 
 typedef struct sm_backend {
     const char *name, *doc;
@@ -80,6 +99,8 @@ typedef struct sm_backend {
     sm_status (*run_rows)(sm_exe *e, const sm_batch *b, float *logits, sm_err *err);
     /* The same, and the limits' taps: rows of tap k as f32 into taps[k], [rows of the step, or wanted rows][elements]. */
     sm_status (*run_taps)(sm_exe *e, const sm_batch *b, float *logits, float *const *taps, sm_err *err);
+    /* run_rows with the ops timed, at a cost of some hundred nanoseconds an op.  NULL: the backend does not time them. */
+    sm_status (*run_timed)(sm_exe *e, const sm_batch *b, float *logits, sm_step_times *t, sm_err *err);
     /* As written: inputs by name; outputs appended to `out`; states made on first use, as zeros.  What leaves has its
      * declared dtype, but for floats: they are FP32 whatever was declared, and backends that compute wider than fp16 do
      * not round them, so that results can be compared closer than fp16 reaches. */

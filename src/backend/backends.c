@@ -35,6 +35,14 @@ static sm_status pick_fastest(const sm_func *f, const sm_backend **out, sm_err *
     return SM_FAIL(err, SM_UNSUPPORTED, "no backend runs function '%s'", f->name);
 }
 
+void sm_step_times_free(sm_step_times *t) {
+    sm_free(t->ops);
+    sm_free(t->bytes);
+    sm_free(t->start);
+    sm_free(t->end);
+    *t = (sm_step_times){0};
+}
+
 sm_status sm_backend_pick(const char *name, const sm_func *f, const sm_backend **out, sm_err *err) {
     *out = NULL;
     if (name == NULL || strcmp(name, "auto") == 0)

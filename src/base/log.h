@@ -61,6 +61,7 @@ void sm_progress_add(sm_progress *p, uint64_t n);
 void sm_progress_end(sm_progress *p);
 
 int64_t sm_now_us(void);           /* monotonic clock */
+int64_t sm_now_ns(void);           /* the same clock */
 uint64_t sm_peak_rss_bytes(void);  /* of this process, as the OS counts it (includes mapped file pages) */
 uint64_t sm_anon_rss_bytes(void);  /* resident now, without file-backed pages; 0 where the OS does not say */
 uint64_t sm_peak_anon_bytes(void); /* highest sm_anon_rss_bytes seen by sm_mem_sample() */

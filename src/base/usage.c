@@ -22,10 +22,14 @@
 
 static _Atomic uint64_t peak_anon;
 
-int64_t sm_now_us(void) {
+int64_t sm_now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+int64_t sm_now_us(void) {
+    return sm_now_ns() / 1000;
 }
 
 #if defined(__linux__)

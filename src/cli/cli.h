@@ -13,7 +13,7 @@
 #include "smelt.h"
 
 extern const command cmd_run, cmd_tokenize, cmd_detokenize, cmd_predict, cmd_convert, cmd_inspect, cmd_eval, cmd_check,
-    cmd_knobs, cmd_help, cmd_completions, cmd_doctor;
+    cmd_knobs, cmd_help, cmd_completions, cmd_doctor, cmd_bench;
 extern const command *const commands[];
 extern const int n_commands;
 

@@ -35,7 +35,6 @@ void cli_overview(sm_str *out) {
 static const struct {
     const char *name, *instead;
 } absent[] = {
-    {"bench", "smelt run -n 128 tells the speed of a reply, smelt doctor MODEL the most that memory allows"},
     {"plan", "smelt doctor MODEL says whether a model fits this machine; docs/apple.md what is known of Apple's"},
     {"serve", "smelt run --chat FILE answers a request as chat servers take it"},
     {"pull", "fetch the file with another program and give its path"},

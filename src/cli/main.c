@@ -14,8 +14,8 @@
 #include "cli/tables.h"
 
 const command *const commands[] = {
-    &cmd_run,  &cmd_tokenize, &cmd_detokenize, &cmd_predict, &cmd_convert, &cmd_inspect,
-    &cmd_eval, &cmd_check,    &cmd_doctor,     &cmd_knobs,   &cmd_help,    &cmd_completions,
+    &cmd_run,   &cmd_tokenize, &cmd_detokenize, &cmd_predict, &cmd_convert, &cmd_inspect,     &cmd_eval,
+    &cmd_check, &cmd_bench,    &cmd_doctor,     &cmd_knobs,   &cmd_help,    &cmd_completions,
 };
 const int n_commands = (int)SM_ARRAY_LEN(commands);
 

@@ -25,6 +25,7 @@ struct sm_engine {
     int32_t n_free;
     int32_t *ids, *pos, *out; /* a step's rows */
     sm_batch_seq *seqs;
+    sm_step_times *times; /* the caller's; NULL: nobody asked */
 };
 
 struct sm_seq {
@@ -149,6 +150,10 @@ int32_t sm_engine_vocab(const sm_engine *e) {
 
 int32_t sm_engine_ctx(const sm_engine *e) {
     return e->lim.max_ctx;
+}
+
+int32_t sm_engine_rows(const sm_engine *e) {
+    return e->lim.max_rows;
 }
 
 int32_t sm_engine_free_pages(const sm_engine *e) {
@@ -291,9 +296,19 @@ sm_status sm_engine_step(sm_engine *e, sm_item *items, int n_items, sm_err *err)
         SM_TRY(add_item(e, &b, &items[i], err));
     }
     sm_trace(SM_T_RUN, 3, "step: %d sequences, %d rows, %d with logits", b.n_seqs, b.n_rows, b.n_out);
-    SM_TRY(e->backend->run_rows(e->exe, &b, e->logits, err));
+    if (e->times)
+        SM_TRY(e->backend->run_timed(e->exe, &b, e->logits, e->times, err));
+    else
+        SM_TRY(e->backend->run_rows(e->exe, &b, e->logits, err));
     for (int i = 0; i < n_items; i++)
         items[i].seq->len += items[i].n;
+    return SM_OK;
+}
+
+sm_status sm_engine_time(sm_engine *e, sm_step_times *t, sm_err *err) {
+    if (t && !e->backend->run_timed)
+        return SM_FAIL(err, SM_UNSUPPORTED, "backend %s does not time its ops", e->backend->name);
+    e->times = t;
     return SM_OK;
 }
 

@@ -40,6 +40,7 @@ sm_status sm_engine_plan(const sm_func *f, const sm_engine_opts *o, sm_exe_info 
 void sm_engine_free(sm_engine **e); /* NULL-safe, nulls */
 int32_t sm_engine_vocab(const sm_engine *e);
 int32_t sm_engine_ctx(const sm_engine *e);
+int32_t sm_engine_rows(const sm_engine *e); /* new tokens that one step takes at most */
 int32_t sm_engine_free_pages(const sm_engine *e);
 const sm_backend *sm_engine_backend(const sm_engine *e);
 void sm_engine_info(const sm_engine *e, sm_exe_info *out);
@@ -67,6 +68,9 @@ typedef struct sm_item {
 /* One backend run.  All items together have at most max_rows tokens and max_out wanted rows; a sequence appears once.
  * On failure no sequence is longer than before. */
 sm_status sm_engine_step(sm_engine *e, sm_item *items, int n_items, sm_err *err);
+/* Until it is called with NULL, every step notes there where its time went (backend.h).  SM_UNSUPPORTED when the backend
+ * does not time its ops. */
+sm_status sm_engine_time(sm_engine *e, sm_step_times *t, sm_err *err);
 const float *sm_engine_logits(const sm_engine *e, int32_t out); /* [vocab], until the next step */
 
 /* Any number of tokens of one sequence, in as many steps as it takes.  fn (may be NULL) sees the logits of every row

@@ -6,7 +6,7 @@
  * an element of the input, MATMUL 2 per multiply-add, ATTN 2 per multiply-add of scores and sums plus 8 per score.
  * Bytes: constants as they shall be stored (`want`), activations as their dtype says, each once; views move nothing;
  * row lookup reads the rows it names.  A cache holds fp16: kv_bytes = 2 * heads * (dim + v dim) per position, read for
- * every position seen and written for every new row.
+ * every position that a row of the step sees (of a window: more with more rows) and written for every new row.
  */
 #include <string.h>
 
@@ -108,8 +108,10 @@ static void attention_cost(const costing *c, const sm_node *n, int64_t kv_len, s
         sm_arg_int(n, "window", &window);
         if (window > 0 && (double)window < seen)
             seen = (double)window;
-        double position = 2 * axis(c, k, 1) * (d + dv);
-        o->kv_bytes += position * (seen + axis(c, k, 0));
+        double position = 2 * axis(c, k, 1) * (d + dv), new_rows = axis(c, k, 0), any = seen;
+        if (window > 0 && new_rows > 1)
+            any = SM_MIN((double)kv_len, seen + new_rows - 1);
+        o->kv_bytes += position * (any + new_rows);
     }
     o->flops += rows * seen * (2 * d + 2 * dv + 8);
 }

@@ -18,6 +18,7 @@
 
 #include "backend/backend.h"
 #include "base/files.h"
+#include "job/bench_int.h"
 #include "job/doctor_int.h"
 #include "job/sha256.h"
 
@@ -55,6 +56,8 @@ static void list_libs(sm_doctor_report *d) {
     add_lib(d, "libzip", "arrays in .npz files", zip_libzip_version());
     if (sm_sha256_libcrypto())
         add_lib(d, "libcrypto", "hashes of files", sm_sha256_libcrypto());
+    if (bench_db_version())
+        add_lib(d, "sqlite3", "past results of bench", bench_db_version());
     if (d->o->editor)
         add_lib(d, "libedit", "editing and history of lines", d->o->editor);
 }
@@ -87,6 +90,9 @@ static void list_gaps(sm_doctor_report *d) {
                 "libedit");
     if (!sm_sha256_libcrypto())
         add_gap(d, "libcrypto", "hashes of files five times as fast, once smelt is built again", "libssl-dev", NULL);
+    if (!bench_db_version())
+        add_gap(d, "sqlite3", "bench keeps its results and compares them, once smelt is built again", "libsqlite3-dev",
+                "sqlite");
     for (int i = 0; i < n; i++) {
         if (b[i]->available(why, sizeof why))
             continue;

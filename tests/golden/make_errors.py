@@ -21,7 +21,11 @@ frobnicate
 conver tiny.gguf out.mlpackage
 help evla
 serve tiny.gguf
-bench tiny.gguf
+bench
+bench tiny.gguf -p 5x
+bench tiny.gguf -d 100000 -c 256
+bench tiny.gguf --csv folder/none/x.csv
+bench --history --db prompt.txt
 pull hf:owner/name
 run
 run tiny.gguf more.gguf -p x

@@ -185,9 +185,21 @@ static sm_status cpu_run_rows(sm_exe *e, const sm_batch *b, float *logits, sm_er
     e->bufs.v[e->logits_buf].p = (uint8_t *)logits;
     for (size_t i = 0; i < e->steps.n; i++)
         atomic_store_explicit(&e->counters[i], 0, memory_order_relaxed);
-    sm_pool_run(e->pool, walk, e);
+    sm_pool_run(e->pool, e->times ? cpu_walk_timed : walk, e);
+    if (e->times)
+        cpu_times_bytes(e);
     e->batch = NULL;
     return SM_OK;
+}
+
+static sm_status cpu_run_timed(sm_exe *e, const sm_batch *b, float *logits, sm_step_times *t, sm_err *err) {
+    SM_TRY(cpu_times_new(e, t, err));
+    e->times = t;
+    t->begun = sm_now_ns();
+    sm_status st = cpu_run_rows(e, b, logits, err);
+    t->done = sm_now_ns();
+    e->times = NULL;
+    return st;
 }
 
 static sm_status cpu_run_taps(sm_exe *e, const sm_batch *b, float *logits, float *const *taps, sm_err *err) {
@@ -216,6 +228,7 @@ static void cpu_info(const sm_exe *e, sm_exe_info *out) {
     *out = (sm_exe_info){.weight_bytes = e->weight_bytes, .kv_bytes = e->kv_bytes, .n_threads = sm_pool_size(e->pool)};
     out->arena_bytes = e->arena_bytes + e->scratch_bytes * (size_t)out->n_threads;
     count_weights(e, out);
+    cpu_count_step_bytes(e, out);
     snprintf(out->isa, sizeof out->isa, "%s", e->k.isa);
 }
 
@@ -247,6 +260,7 @@ const sm_backend sm_backend_cpu = {
     .free = cpu_free,
     .run_rows = cpu_run_rows,
     .run_taps = cpu_run_taps,
+    .run_timed = cpu_run_timed,
     .run = cpu_run,
     .info = cpu_info,
     .plan = cpu_plan,

@@ -8,6 +8,7 @@
  *               weights.c packing, in parallel; source pages released
  *     run       cpu.c     binds a batch; every thread walks the steps
  *               rowsteps.c, product.c, attend.c   what a step does
+ *               timed.c   the same walk with a clock, when a run is to say where its time goes
  *
  * STEPS.  A row-wise step makes row i of its result from row i of its operands.  Its rows are cut among the threads the
  * same way every time, so a chain of such steps needs no barrier: each thread goes on with the rows it made.  Other
@@ -181,6 +182,7 @@ struct sm_exe {
     uint64_t kv_bytes, weight_bytes;
     bool sizes_only; /* a plan: nothing is allocated that grows with the model or the context */
     /* a run */
+    sm_step_times *times; /* NULL: nobody asked */
     const sm_batch *batch;
     int32_t *row_seq; /* [max_rows] */
     sm_piece *pieces; /* [max_rows / QUERY_ROWS + max_seqs] */
@@ -215,6 +217,12 @@ void cpu_free_weights(sm_exe *e);
 sm_status cpu_weight(sm_exe *e, const sm_value *v, bool packed, int32_t *out, sm_err *err);
 /* A constant's elements as f32 in e->mem, n of them. */
 sm_status cpu_const_f32(sm_exe *e, const sm_value *v, const float **out, sm_err *err);
+
+/* ---- what steps read, and when they run (timed.c) ---- */
+void cpu_count_step_bytes(const sm_exe *e, sm_exe_info *out);
+sm_status cpu_times_new(const sm_exe *e, sm_step_times *t, sm_err *err); /* the arrays of t, once */
+void cpu_walk_timed(void *ctx, int ith, int nth);                        /* every step, its times to e->times */
+void cpu_times_bytes(const sm_exe *e);                                   /* of the batch that was bound */
 
 /* ---- steps ---- */
 void cpu_run_embed(sm_exe *e, const sm_step *s, int ith, int nth);
