@@ -237,11 +237,12 @@ static sm_status measure_limits(sm_bench_run *b, sm_err *err) {
 }
 
 static sm_status run_tests(sm_bench_run *b, sm_err *err) {
-    double work = 0.0;
+    double work = 0.0, one;
     sm_status st = SM_OK;
     for (int i = 0; i < b->n_rows; i++) {
         SM_TRY(bench_cost_row(b, &b->rows[i], err));
-        work += bench_work(b, &b->rows[i]) * b->reps;
+        SM_TRY(bench_work(b, i, &one, err));
+        work += one;
     }
     sm_progress_start(&b->progress, "bench", "ms", (uint64_t)work + 1);
     for (int i = 0; st == SM_OK && i < b->n_rows; i++) {
@@ -249,6 +250,7 @@ static sm_status run_tests(sm_bench_run *b, sm_err *err) {
         sm_mem_sample();
     }
     sm_progress_end(&b->progress);
+    b->progress.what = NULL;
     return st;
 }
 

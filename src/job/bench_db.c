@@ -39,11 +39,12 @@ static const char SCHEMA[] =
     "COMMIT;";
 
 static sm_status fail(const bench_db *d, const char *what, sm_err *err) {
-    int code = d->h ? sqlite3_errcode(d->h) & 0xff : SQLITE_NOMEM;
+    /* no error of the library's: memory of ours ended */
+    int code = d->h && sqlite3_errcode(d->h) != SQLITE_OK ? sqlite3_errcode(d->h) & 0xff : SQLITE_NOMEM;
     sm_status st = code == SQLITE_NOMEM || code == SQLITE_FULL || code == SQLITE_IOERR || code == SQLITE_BUSY
                        ? SM_RESOURCE
                        : SM_BADINPUT;
-    SM_FAIL(err, st, "%s: %s: %s", d->path, what, d->h ? sqlite3_errmsg(d->h) : "out of memory");
+    SM_FAIL(err, st, "%s: %s: %s", d->path, what, code == SQLITE_NOMEM ? "out of memory" : sqlite3_errmsg(d->h));
     return sm_err_hint(err, "--db FILE keeps results elsewhere, --no-save nowhere; move the file away to begin anew");
 }
 

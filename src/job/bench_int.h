@@ -79,7 +79,8 @@ typedef struct sm_bench_run {
     bench_row *rows;
     int n_rows;
     sm_progress progress;
-    double work_done; /* of the bar: milliseconds that the work takes at the limits */
+    /* Of the bar, whose unit is a millisecond at the limits: done so far, and what a token adds now. */
+    double work_done, work_per_token;
 } sm_bench_run;
 
 /* ---- bench.c ---- */
@@ -101,8 +102,8 @@ int32_t bench_first_token(const sm_bench_run *b,
 sm_status bench_run_row(sm_bench_run *b, bench_row *r, sm_err *err);
 sm_status bench_cost_row(const sm_bench_run *b, bench_row *r, sm_err *err); /* bytes and operations a token */
 void bench_rate_row(const sm_bench_run *b, bench_row *r);                   /* what follows of cost, times and limits */
-/* Milliseconds that tokens of a kind take at the limits. */
-double bench_work(const sm_bench_run *b, const bench_row *r);
+/* Milliseconds that row i takes at the limits with all that belongs to it: filling the caches, warm-up, repetitions. */
+sm_status bench_work(const sm_bench_run *b, int i, double *out, sm_err *err);
 
 /* ---- bench_trace.c ---- */
 /* Runs a prompt and one token at the first depth; events to `events` (trace-event JSON), a table to `table`. */

@@ -26,6 +26,13 @@ static int32_t id_at(const sm_bench_run *b, int32_t seq, int32_t pos) {
     return (int32_t)((x ^ x >> 31) % (uint64_t)b->vocab);
 }
 
+static void move_bar(sm_bench_run *b, double tokens) {
+    uint64_t before = (uint64_t)b->work_done;
+    b->work_done += b->work_per_token * tokens;
+    if (b->progress.what)
+        sm_progress_add(&b->progress, (uint64_t)b->work_done - before);
+}
+
 sm_status bench_feed(sm_bench_run *b, bench_kind kind, int32_t n, int32_t tokens,
                      sm_status (*each)(void *ctx, sm_err *err), void *ctx, sm_err *err) {
     int32_t most = kind == BENCH_GEN ? 1 : SM_MAX(b->rows_per_step / n, 1);
@@ -42,6 +49,8 @@ sm_status bench_feed(sm_bench_run *b, bench_kind kind, int32_t n, int32_t tokens
         SM_TRY(sm_engine_step(b->eng, b->items, n, err));
         if (each)
             SM_TRY(each(ctx, err));
+        if (b->o->progress)
+            move_bar(b, (double)len * n);
         at += len;
     }
     return SM_OK;
@@ -173,10 +182,35 @@ void bench_rate_row(const sm_bench_run *b, bench_row *r) {
     r->bound = r->share_read >= r->share_ops ? "memory" : integers(b) ? "integer" : "f32";
 }
 
-double bench_work(const sm_bench_run *b, const bench_row *r) {
+/* Milliseconds a token at the limits. */
+static double token_work(const sm_bench_run *b, const bench_row *r) {
     double read = b->peak.read_gbps > 0.0 ? r->bytes_per_token / b->peak.read_gbps / 1e6 : 0.0;
     double ops = ops_per_second(b) > 0.0 ? r->flops_per_token / ops_per_second(b) * 1e3 : 0.0;
-    return SM_MAX(read, ops) * r->tokens * r->seqs;
+    return SM_MAX(read, ops);
+}
+
+static int32_t warm_tokens(const bench_row *r) {
+    return r->kind == BENCH_GEN ? SM_MIN(r->tokens, (int32_t)WARM_TOKENS) : r->tokens;
+}
+
+/* The prompt that fills the caches. */
+static sm_status fill_row(const sm_bench_run *b, const bench_row *r, bench_row *fill, sm_err *err) {
+    *fill = (bench_row){.kind = BENCH_PROMPT, .tokens = SM_MAX(r->depth, 1), .seqs = r->seqs};
+    return bench_cost_row(b, fill, err);
+}
+
+sm_status bench_work(const sm_bench_run *b, int i, double *out, sm_err *err) {
+    const bench_row *r = &b->rows[i];
+    double tokens = (double)r->tokens * b->reps + warm_tokens(r);
+    bench_row fill;
+    SM_TRY(fill_row(b, r, &fill, err));
+    *out = token_work(b, r) * tokens * r->seqs;
+    /* Longer caches go on where shorter ones end. */
+    bool follows = i > 0 && b->rows[i - 1].seqs == r->seqs;
+    int32_t from = follows ? b->rows[i - 1].depth : 0;
+    if (r->depth > from)
+        *out += token_work(b, &fill) * (r->depth - from) * r->seqs;
+    return SM_OK;
 }
 
 /* ------------------------------------------------------------------ a test */
@@ -195,23 +229,23 @@ static sm_status once(sm_bench_run *b, const bench_row *r, int32_t tokens, doubl
 
 sm_status bench_run_row(sm_bench_run *b, bench_row *r, sm_err *err) {
     double warm, warm_first, *tps;
-    int32_t warm_tokens = r->kind == BENCH_GEN ? SM_MIN(r->tokens, (int32_t)WARM_TOKENS) : r->tokens;
+    bench_row fill;
     r->seconds = sm_arena_alloc_n(b->mem, (size_t)b->reps, sizeof *r->seconds);
     r->first = sm_arena_alloc_n(b->mem, (size_t)b->reps, sizeof *r->first);
     tps = sm_arena_alloc_n(b->mem, (size_t)b->reps, sizeof *tps);
     if (!r->seconds || !r->first || !tps)
         return SM_NOMEM(err);
     b->progress.what = r->test;
-    SM_TRY(once(b, r, warm_tokens, &warm, &warm_first, err));
+    SM_TRY(fill_row(b, r, &fill, err));
+    b->work_per_token = token_work(b, &fill);
+    SM_TRY(bench_set_depth(b, r->seqs, r->depth, err));
+    b->work_per_token = token_work(b, r);
+    SM_TRY(once(b, r, warm_tokens(r), &warm, &warm_first, err));
     for (; r->reps < b->reps; r->reps++) {
         int i = r->reps;
         SM_TRY(once(b, r, r->tokens, &r->seconds[i], &r->first[i], err));
         tps[i] = (double)r->tokens * r->seqs / r->seconds[i];
         r->ttft_s += r->kind == BENCH_PROMPT ? r->first[i] / b->reps : 0.0;
-        uint64_t before = (uint64_t)b->work_done;
-        b->work_done += bench_work(b, r);
-        if (b->o->progress)
-            sm_progress_add(&b->progress, (uint64_t)b->work_done - before);
     }
     bench_stats_of(tps, r->reps, &r->tps);
     return SM_OK;

@@ -13,7 +13,7 @@
 
 #include "job/bench_int.h"
 
-enum { WIDTH = 900, LEFT = 150, BAR = 460, ROW = 34, TOP = 86, GAP = 48 };
+enum { WIDTH = 980, LEFT = 200, BAR = 460, ROW = 34, TOP = 86, GAP = 48 };
 static const double WIDEST = 3.0;
 
 /* Text of XML: what would be markup is spelled out; bytes that may not stand in XML, or are not UTF-8, become "?". */

@@ -249,6 +249,36 @@ static bool convert_parts(scene *s) {
     return ok;
 }
 
+/* With all that it writes; what was there before stays when it fails. */
+static bool bench(scene *s) {
+    char csv[600], svg[600], trace[600], db[600], *text = NULL;
+    size_t n;
+    smelt_error e;
+    snprintf(csv, sizeof csv, "%.500s/b.csv", s->dir), snprintf(svg, sizeof svg, "%.500s/b.svg", s->dir);
+    snprintf(trace, sizeof trace, "%.500s/b.json", s->dir), snprintf(db, sizeof db, "%.500s/b.db", s->dir);
+    smelt_bench_options o = {.size = sizeof o,
+                             .prompts = "3",
+                             .generations = "2",
+                             .repetitions = 1,
+                             .threads = 1,
+                             .csv = csv,
+                             .svg = svg,
+                             .trace = trace,
+                             .db = db};
+    bool ok = done(smelt_bench(TINY, &o, &text, &n, &e), &e);
+    assert_int_equal(ok, text != NULL && strstr(text, "| tg2 |") != NULL);
+    smelt_free(text);
+    if (ok) {
+        ok = done(smelt_bench_history(db, NULL, false, &text, &n, &e), &e) || !exists(db);
+        smelt_free(text);
+    }
+    assert_true(remove(csv) == 0 || !ok);
+    assert_true(remove(svg) == 0 || !ok);
+    assert_true(remove(trace) == 0 || !ok);
+    remove(db);
+    return ok;
+}
+
 static bool predict(scene *s) {
     smelt_predict_call call = {NULL, s->npz};
     smelt_error e;
@@ -336,6 +366,15 @@ static void test_sessions(void **state) {
     teardown(s);
 }
 
+/* Each run measures the machine, which takes its time. */
+static void test_bench(void **state) {
+    scene *s = setup();
+    (void)state;
+    setenv("SMELT_LIMITS_MS", "1", 1);
+    sweep_some("bench", bench, s, 29);
+    teardown(s);
+}
+
 static void test_convert(void **state) {
     scene *s = setup();
     (void)state;
@@ -371,7 +410,7 @@ static void test_predict(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_models),  cmocka_unit_test(test_text),    cmocka_unit_test(test_sessions),
-        cmocka_unit_test(test_convert), cmocka_unit_test(test_predict),
+        cmocka_unit_test(test_convert), cmocka_unit_test(test_predict), cmocka_unit_test(test_bench),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
