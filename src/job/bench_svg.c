@@ -7,14 +7,14 @@
  *
  * Prompts and generation have scales of their own.  A bar is the mean, its whisker one standard deviation to either side,
  * the dashed line what the machine's limit allows (the mean over the roofline fraction).  A limit more than WIDEST times
- * the longest bar lies beyond the right edge and is not drawn; its figure stands in the label all the same.
+ * the longest bar lies beyond the right edge, where a chevron stands for it.
  */
 #include <string.h>
 
 #include "job/bench_int.h"
 
 enum { WIDTH = 980, LEFT = 200, BAR = 460, ROW = 34, TOP = 86, GAP = 48 };
-static const double WIDEST = 3.0;
+static const double WIDEST = 4.0;
 
 /* Text of XML: what would be markup is spelled out; bytes that may not stand in XML, or are not UTF-8, become "?". */
 static void add_text(sm_str *out, const char *text) {
@@ -67,6 +67,8 @@ static void add_bar(const bench_row *r, double scale, int y, sm_str *out) {
                 hi, mid - 4);
     if (limit > LEFT && limit <= LEFT + BAR + 1)
         sm_str_addf(out, "<path class=\"roof\" d=\"M%.2f %dv28\"/>\n", limit, y - 3);
+    else if (limit > LEFT)
+        sm_str_addf(out, "<path class=\"far\" d=\"M%d %dl6 6l-6 6\"/>\n", LEFT + BAR - 4, y + 5);
     sm_str_addf(out, "<text x=\"%d\" y=\"%d\">%.1f tok/s, %.0f %% of the %s limit</text>\n", LEFT + BAR + 14, y + 16,
                 r->tps.mean, 100.0 * r->roofline, r->bound);
 }
@@ -97,7 +99,8 @@ void bench_print_svg(const sm_bench_run *b, sm_str *out) {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" "
         "font-family=\"sans-serif\" font-size=\"13\">\n"
         "<style>text{fill:#222}.t{font-size:17px;font-weight:bold}.s,.h{fill:#666}.pp{fill:#4c78a8}.tg{fill:#59a14f}"
-        ".sd{stroke:#222;fill:none}.roof{stroke:#d1495b;stroke-width:2;stroke-dasharray:4 3;fill:none}</style>\n"
+        ".sd{stroke:#222;fill:none}.roof{stroke:#d1495b;stroke-width:2;stroke-dasharray:4 3;fill:none}"
+        ".far{stroke:#d1495b;stroke-width:2;fill:none}</style>\n"
         "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n<text class=\"t\" x=\"20\" y=\"28\">",
         WIDTH, y + 44, WIDTH, y + 44);
     add_text(out, b->name);
@@ -113,7 +116,8 @@ void bench_print_svg(const sm_bench_run *b, sm_str *out) {
     sm_str_add(out, sm_str_z(&body), body.n);
     sm_str_addf(
         out,
-        "<text class=\"s\" x=\"20\" y=\"%d\">bars: mean of %d, whiskers: one standard deviation; dashed: the limit "
+        "<text class=\"s\" x=\"20\" y=\"%d\">bars: mean of %d, whiskers: one standard deviation; dashed: the limit, or "
+        "beyond the edge "
         "(memory read %.1f GB/s, int8 %.3f Top/s)</text>\n</svg>\n",
         y + 26, b->reps, b->peak.read_gbps, b->peak.int8_tops);
     if (!sm_str_ok(&body))

@@ -114,6 +114,10 @@ def test_bytes_and_operations_follow_from_the_model(ran, path):
                 assert r["bytes_per_token"] * n * seqs >= whole + cache - (len(ends) - 1) * vocab * WIDTH * 1.3
 
 
+def rows_in_chart(rows):
+    return [r for r in rows if r["kind"] == "prompt"] + [r for r in rows if r["kind"] == "generation"]
+
+
 def test_table_chart_and_database_agree(ran, path):
     d, rows = ran
     table = list(csv.DictReader(open(d / "x.csv", newline="")))
@@ -144,6 +148,12 @@ def test_table_chart_and_database_agree(ran, path):
     texts = [t.text for t in svg.iter("{http://www.w3.org/2000/svg}text")]
     bars = [b for b in svg.iter("{http://www.w3.org/2000/svg}rect") if b.get("class")]
     assert len(bars) == len(rows) and all(r["test"] in texts for r in rows)
+    limits = [p for p in svg.iter("{http://www.w3.org/2000/svg}path") if p.get("class") in ("roof", "far")]
+    assert len(limits) == len(rows)
+    for p, bar, r in zip(limits, bars, rows_in_chart(rows)):
+        if p.get("class") == "roof":  # as far from the bar's end as the mean is from the limit
+            end = float(re.match(r"M([\d.]+) ", p.get("d"))[1]) - float(bar.get("x"))
+            assert float(bar.get("width")) / end == pytest.approx(r["roofline"], abs=0.01)
     for kind, css in (("prompt", "pp"), ("generation", "tg")):
         of = [r["tps"] for r in rows if r["kind"] == kind]
         width = [float(b.get("width")) for b in bars if b.get("class") == css]
