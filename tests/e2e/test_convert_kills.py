@@ -108,4 +108,4 @@ def test_memory_does_not_grow_with_layers(tmp_path):
     assert many[0] - few[0] > 40 and os.listdir(tmp_path) == []
     wall, cpu, by_clock, by_core = many[1:5]
     assert by_clock == pytest.approx(many[0] / wall, rel=0.15) and by_core == pytest.approx(many[0] / cpu, rel=0.15)
-    assert many[5] < few[5] + 12 and many[6] < few[6] + 4
+    assert many[5] < few[5] + 12 and many[6] < few[6] + 5  # in whole MB
