@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/files.h"
+#include "base/log.h"
 #include "cli/cli.h"
 
 typedef struct predict_args {
@@ -70,6 +71,7 @@ static sm_status run(void *args, sm_err *err) {
     smelt_status st = smelt_predict(a->k.pos[0], calls, a->in.n, a->out, a->k.backend, (int)a->k.threads, &e);
     sm_status done = st != SMELT_OK ? cli_fail(&e, err) : a->k.json ? print_calls(a, calls, err) : SM_OK;
     sm_free(calls);
+    sm_log(2, "peak memory %.0f MB", (double)sm_peak_rss_bytes() / 1e6);
     return done;
 }
 

@@ -14,7 +14,7 @@ import shutil
 import numpy as np
 import pytest
 from package_driver import Driver, Function, Pipeline, accepted, check_pkg, drive
-from pkg_tools import CTX, REAL, convert, eval_logits, greedy, kl, same_until_close, scratch, smelt_json, source
+from pkg_tools import CTX, REAL, convert, eval_logits, greedy, kl, load_program, same_until_close, scratch, smelt_json, source
 
 TEXT = ("The city of Venice stands on a hundred islands in a shallow lagoon of the Adriatic Sea. Its people built houses on "
         "wooden piles, traded with the East in salt, silk and spices, and for a thousand years were ruled by a duke whom "
@@ -114,6 +114,7 @@ def test_form(name, form):
         a, _ = greedy(path, PROMPT, 16, "--raw")
         b, _ = greedy(out, PROMPT, 16, "--raw")
         assert same_until_close(a, b, 0.05)[0] >= 4
+    load_program.cache_clear()  # a gigabyte
     shutil.rmtree(out)
 
 
