@@ -193,6 +193,11 @@ typedef struct smelt_session_options {
     int logprobs;    /* most likely tokens to report with each token; negative: not even the token's own */
     bool ignore_eos; /* tokens that end a reply are never chosen */
     bool progress;   /* a bar on stderr while a long prompt is computed, when it is a terminal */
+    /* Tokens that are guessed ahead and computed together; the reply is the same token for token, made in fewer steps
+     * where guesses hold.  Guesses come from `draft`, a smaller model of the same vocabulary, or, with NULL, from what
+     * followed earlier where the text went the same way. */
+    int32_t draft_tokens; /* of one step at most, up to 64; 0: none are guessed */
+    smelt_model *draft;   /* borrowed while the session lives; set by smelt_session_new only, as is draft_tokens */
 } smelt_session_options;
 
 typedef enum smelt_finish { SMELT_GOING, SMELT_STOP, SMELT_LENGTH } smelt_finish;
@@ -219,6 +224,7 @@ typedef struct smelt_session_info {
     int32_t context, length; /* positions: all, used */
     uint64_t seed;           /* the one used */
     uint64_t weight_bytes, kv_bytes;
+    uint64_t drafted, accepted; /* tokens guessed ahead so far, and those of them that held */
 } smelt_session_info;
 
 smelt_status smelt_session_new(smelt_model *m, const smelt_session_options *o, smelt_session **out, smelt_error *err);

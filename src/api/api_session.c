@@ -7,6 +7,7 @@
 #include <sodium.h>
 
 #include "base/log.h"
+#include "engine/draft.h"
 #include "engine/engine.h"
 #include "engine/reply.h"
 #include "engine/sampler.h"
@@ -20,9 +21,14 @@ struct smelt_session {
     sm_sampler *sampler;
     sm_reply *reply;
     sm_ids history;   /* all tokens, computed and not */
-    bool have_logits; /* of the last token */
+    bool have_logits; /* of the last token: */
+    int32_t row;      /* the engine's row that they are in */
     int32_t made;     /* tokens chosen */
     sm_str text;      /* of the last token */
+    sm_draft *draft;
+    const int32_t *guess; /* [n_guess] computed behind the last token already, as long as the choice is theirs */
+    int32_t n_guess, held;
+    uint64_t drafted, accepted;
     sm_logprob *top;
 };
 _Static_assert(sizeof(smelt_logprob) == sizeof(sm_logprob), "one layout");
@@ -129,6 +135,27 @@ static void close_options(smelt_session *s) {
     s->top = NULL;
 }
 
+static sm_status open_draft(smelt_session *s, const sm_engine_opts *eo, sm_err *e) {
+    const smelt_model *d = s->o.draft;
+    sm_sampling p;
+    sm_draft_opts o = {.most = s->o.draft_tokens, .engine = *eo, .sampling = &p, .tok = s->m->l->tok};
+    if (s->o.draft_tokens <= 0)
+        return SM_OK;
+    translate(s, s->o.sampling, &p);
+    if (d) {
+        SM_TRY(sm_loaded_runnable(d->l, d->path, e));
+        SM_TRY(sm_loaded_ctx(d->l, 0, eo->ctx, 1, &o.engine.ctx, e));
+        o.f = d->l->func;
+        o.engine.max_out = 1;
+        for (int32_t i = 0; s->m->l->tok && d->l->tok && i < sm_tokenizer_count(s->m->l->tok); i++)
+            if (!sm_sv_eq(sm_tokenizer_text(s->m->l->tok, i), sm_tokenizer_text(d->l->tok, i))) {
+                SM_FAIL(e, SM_UNSUPPORTED, "%s: token %d of its vocabulary is another than the model's", d->path, i);
+                return sm_err_hint(e, "a draft model is a smaller one of the same family");
+            }
+    }
+    return sm_draft_new(&o, sm_engine_vocab(s->e), &s->draft, e);
+}
+
 static sm_status open_session(smelt_session *s, sm_err *e) {
     const sm_loaded *l = s->m->l;
     sm_engine_opts eo = {.backend = s->o.backend, .n_threads = s->o.threads};
@@ -137,8 +164,11 @@ static sm_status open_session(smelt_session *s, sm_err *e) {
     SM_TRY(sm_loaded_ctx(l, s->o.context, SM_CTX_USUAL, 1, &eo.ctx, e));
     translate(s, s->o.sampling, &p);
     SM_TRY(sm_sampling_check(&p, e)); /* before the weights are packed */
+    s->o.draft_tokens = SM_MIN(s->o.draft_tokens, SM_DRAFT_MOST);
+    eo.max_out = 1 + SM_MAX(s->o.draft_tokens, 0);
     SM_TRY(sm_engine_new(l->func, &eo, &s->e, e));
     SM_TRY(sm_seq_new(s->e, &s->seq, e));
+    SM_TRY(open_draft(s, &eo, e));
     return open_options(s, e);
 }
 
@@ -164,6 +194,7 @@ void smelt_session_free(smelt_session **ps) {
     if (!s)
         return;
     close_options(s);
+    sm_draft_free(&s->draft);
     sm_seq_free(&s->seq);
     sm_engine_free(&s->e);
     sm_ids_free(&s->history);
@@ -183,6 +214,8 @@ void smelt_session_get_info(const smelt_session *s, smelt_session_info *out) {
         .seed = s->seed,
         .weight_bytes = x.weight_bytes,
         .kv_bytes = x.kv_bytes,
+        .drafted = s->drafted,
+        .accepted = s->accepted,
     };
     memcpy(out->isa, x.isa, sizeof out->isa);
 }
@@ -224,22 +257,71 @@ static sm_status check_room(const smelt_session *s, size_t n, sm_err *e) {
     return SM_RESOURCE;
 }
 
+/* Gives up the guesses that are left: the engine holds the history, or less. */
+static void settle(smelt_session *s) {
+    if (s->draft)
+        sm_draft_held(s->draft, s->held);
+    s->n_guess = s->held = 0;
+    if ((size_t)sm_seq_len(s->seq) > s->history.n)
+        sm_seq_truncate(s->seq, (int32_t)s->history.n);
+}
+
+/* The last token and guesses of what follows, in one step. */
+static sm_status guess_on(smelt_session *s, sm_err *e) {
+    int32_t rows[1 + SM_DRAFT_MOST], k = 0;
+    int32_t room = sm_engine_ctx(s->e) - (int32_t)s->history.n;
+    if (s->o.max_tokens > 0)
+        room = SM_MIN(room, s->o.max_tokens - s->made - 1);
+    SM_TRY(sm_draft_guess(s->draft, s->history.v, s->history.n, SM_MAX(room, 0), &s->guess, &k, e));
+    rows[0] = s->history.v[s->history.n - 1];
+    memcpy(rows + 1, s->guess, (size_t)k * sizeof *rows);
+    sm_item it = {s->seq, rows, 1 + k, SM_WANT_ALL, -1};
+    SM_TRY(sm_engine_step(s->e, &it, 1, e));
+    s->row = it.out;
+    s->n_guess = k;
+    s->held = 0;
+    s->drafted += (uint64_t)k;
+    return SM_OK;
+}
+
+/* The choice after the last row of logits: a guess that holds has its own row already. */
+static void take_guess(smelt_session *s, int32_t id) {
+    if (!s->draft)
+        return;
+    if (s->n_guess > 0 && id == *s->guess) {
+        s->guess++;
+        s->n_guess--;
+        s->held++;
+        s->accepted++;
+        s->row++;
+        return;
+    }
+    settle(s);
+    s->have_logits = false;
+}
+
 /* Computes what the engine has not seen yet. */
 static sm_status catch_up(smelt_session *s, sm_err *e) {
     int32_t len = sm_seq_len(s->seq);
-    if (s->have_logits && (size_t)len == s->history.n)
+    if (s->have_logits && (size_t)len >= s->history.n)
         return SM_OK;
     SM_TRY(check_room(s, s->history.n, e));
     s->have_logits = false;
     if ((size_t)len == s->history.n) /* the logits of the last token were overwritten: it is computed again */
         len = sm_seq_truncate(s->seq, len - 1);
-    SM_TRY(feed(s, s->history.v + len, (int32_t)s->history.n - len, e));
+    if (s->draft && s->made > 0 && (size_t)len + 1 == s->history.n) {
+        SM_TRY(guess_on(s, e));
+    } else {
+        SM_TRY(feed(s, s->history.v + len, (int32_t)s->history.n - len, e));
+        s->row = 0;
+    }
     s->have_logits = true;
     return SM_OK;
 }
 
 /* Keeps the first n tokens. */
 static void keep(smelt_session *s, size_t n) {
+    settle(s);
     if (n >= s->history.n)
         return;
     s->history.n = n;
@@ -304,8 +386,13 @@ smelt_status smelt_session_configure(smelt_session *s, const smelt_session_optio
     s->sampler = NULL;
     s->reply = NULL;
     s->top = NULL;
+    settle(s);
     TAKE_OPTIONS(s->o, options);
+    sm_sampling p;
+    translate(s, s->o.sampling, &p);
     sm_status st = open_options(s, &e);
+    if (st == SM_OK && s->draft)
+        st = sm_draft_sampling(s->draft, &p, &e);
     if (st == SM_OK) {
         close_options(&old);
     } else {
@@ -321,7 +408,11 @@ smelt_status smelt_session_set_sampling(smelt_session *s, const smelt_sampling *
     sm_sampler *fresh = NULL;
     translate(s, given, &p);
     sm_status st = sm_sampler_new(&p, sm_engine_vocab(s->e), s->m->l->tok, &fresh, &e);
-    if (st == SM_OK) {
+    if (st == SM_OK && s->draft)
+        st = sm_draft_sampling(s->draft, &p, &e);
+    if (st != SM_OK)
+        sm_sampler_free(&fresh);
+    else {
         if (p.seed == s->seed) /* draws go on; another seed begins its own */
             sm_sampler_carry(fresh, s->sampler);
         sm_sampler_free(&s->sampler);
@@ -334,6 +425,7 @@ smelt_status smelt_session_set_sampling(smelt_session *s, const smelt_sampling *
 smelt_status smelt_session_prompt(smelt_session *s, const int32_t *ids, size_t n, smelt_error *err) {
     sm_err e = {0};
     size_t before = s->history.n;
+    settle(s);
     sm_status st = n > 0 ? add_history(s, ids, n, &e) : SM_OK;
     if (st == SM_OK && s->history.n == 0)
         st = SM_FAIL(&e, SM_BADINPUT, "the prompt is empty: wanted at least one token");
@@ -347,7 +439,7 @@ smelt_status smelt_session_prompt(smelt_session *s, const int32_t *ids, size_t n
 smelt_status smelt_session_logits(smelt_session *s, const float **logits, int32_t *vocab, smelt_error *err) {
     sm_err e = {0};
     sm_status st = s->history.n ? catch_up(s, &e) : SM_FAIL(&e, SM_USAGE, "there are no logits before the first token");
-    *logits = st == SM_OK ? sm_engine_logits(s->e, 0) : NULL;
+    *logits = st == SM_OK ? sm_engine_logits(s->e, s->row) : NULL;
     *vocab = sm_engine_vocab(s->e);
     return GIVE(st, &e, err);
 }
@@ -381,7 +473,7 @@ smelt_status smelt_session_next(smelt_session *s, smelt_token *out, smelt_error 
     sm_status st = s->history.n ? catch_up(s, &e) : SM_FAIL(&e, SM_USAGE, "a reply needs a prompt first");
     if (st != SM_OK)
         return GIVE(st, &e, err);
-    const float *logits = sm_engine_logits(s->e, 0);
+    const float *logits = sm_engine_logits(s->e, s->row);
     int32_t vocab = sm_engine_vocab(s->e);
     st = sm_sampler_pick(s->sampler, logits, s->history.v, s->history.n, &out->id, &e);
     if (st != SM_OK)
@@ -392,6 +484,7 @@ smelt_status smelt_session_next(smelt_session *s, smelt_token *out, smelt_error 
         out->n_top = s->o.logprobs > 0 ? sm_top_logprobs(logits, vocab, lse, s->o.logprobs, s->top) : 0;
         out->top = (const smelt_logprob *)s->top;
     }
+    take_guess(s, out->id);
     st = add_history(s, &out->id, 1, &e);
     s->made++;
     if (st == SM_OK)

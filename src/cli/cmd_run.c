@@ -19,7 +19,9 @@ typedef struct run_args {
     int64_t n, logprobs;
     sampling_args sampling;
     request_args request;
-    bool raw, ignore_eos, interactive, print_prompt;
+    const char *draft;
+    int64_t draft_max;
+    bool raw, ignore_eos, interactive, print_prompt, lookup;
 } run_args;
 
 #define AT(field) offsetof(run_args, field)
@@ -45,6 +47,12 @@ static const opt run_opts[] = {
     {"ignore-eos", 0, OPT_ON, AT(ignore_eos), NULL, "tokens that end a reply are never chosen", 0, 0, NULL},
     {"logprobs", 0, OPT_INT, AT(logprobs), "K", "with --json: the K most likely tokens of each place", 0, 1 << 20,
      NULL},
+    {"lookup", 0, OPT_ON, AT(lookup), NULL,
+     "guess tokens by what followed earlier where the text went the same way; the reply is the same, in fewer steps", 0,
+     0, NULL},
+    {"draft", 0, OPT_STR, AT(draft), "MODEL", "guess tokens with a smaller model of the same vocabulary; likewise", 0,
+     0, NULL},
+    {"draft-max", 0, OPT_INT, AT(draft_max), "N", "tokens guessed for one step at most (16)", 1, 64, NULL},
     {"lora", 0, OPT_STRS, AT(lora), "FILE[:SCALE]", "adapter", 0, 0, "merge the adapter into the checkpoint first"},
     {"units", 0, OPT_STR, AT(ignored), "U", "compute units", 0, 0,
      "they exist with Core ML on a Mac; leave the option out"},
@@ -128,6 +136,7 @@ static void fill_options(const run_args *a, const smelt_model_info *info, size_t
         .n_stop = a->stop.n,
         .logprobs = a->k.json ? (int)a->logprobs : -1,
         .ignore_eos = a->ignore_eos,
+        .draft_tokens = a->draft || a->lookup ? (int32_t)(a->draft_max > 0 ? a->draft_max : 16) : 0,
     };
 }
 
@@ -137,13 +146,15 @@ static sm_status print_stats(const run_args *a, const smelt_session *s, const tu
     smelt_session_get_info(s, &info);
     if (a->k.json) {
         sm_str out = SM_STR_INIT;
-        sm_str_addf(&out,
-                    "{\"done\":{\"prompt_tokens\":%zu,\"generated\":%d,\"finish_reason\":\"%s\",\"ttft_ms\":%.3f,"
-                    "\"prompt_tps\":%.3f,\"gen_tps\":%.3f,\"peak_rss_bytes\":%llu,\"peak_anon_bytes\":%llu,"
-                    "\"backend\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"seed\":%llu}}\n",
-                    t->n_prompt, t->made, turn_finish(t), ttft_ms, turn_prompt_tps(t), turn_gen_tps(t),
-                    (unsigned long long)sm_peak_rss_bytes(), (unsigned long long)sm_peak_anon_bytes(), info.backend,
-                    info.isa, info.threads, (unsigned long long)info.seed);
+        sm_str_addf(
+            &out,
+            "{\"done\":{\"prompt_tokens\":%zu,\"generated\":%d,\"finish_reason\":\"%s\",\"ttft_ms\":%.3f,"
+            "\"prompt_tps\":%.3f,\"gen_tps\":%.3f,\"peak_rss_bytes\":%llu,\"peak_anon_bytes\":%llu,"
+            "\"backend\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"seed\":%llu,\"drafted\":%llu,\"accepted\":%llu}}\n",
+            t->n_prompt, t->made, turn_finish(t), ttft_ms, turn_prompt_tps(t), turn_gen_tps(t),
+            (unsigned long long)sm_peak_rss_bytes(), (unsigned long long)sm_peak_anon_bytes(), info.backend, info.isa,
+            info.threads, (unsigned long long)info.seed, (unsigned long long)info.drafted,
+            (unsigned long long)info.accepted);
         sm_status st = cli_print(&out, err);
         sm_str_free(&out);
         return st;
@@ -154,6 +165,9 @@ static sm_status print_stats(const run_args *a, const smelt_session *s, const tu
     sm_log(1, "prompt %zu tokens, %.1f/s; made %d%s (%s); %s%s%s, peak memory %.0f MB", t->n_prompt, turn_prompt_tps(t),
            t->made, speed, turn_finish(t), info.backend, info.isa[0] ? " " : "", info.isa,
            (double)sm_peak_rss_bytes() / 1e6);
+    if (info.drafted > 0)
+        sm_log(1, "guesses: %llu of %llu held, %.2f tokens a step", (unsigned long long)info.accepted,
+               (unsigned long long)info.drafted, (double)t->made / (double)SM_MAX(t->made - (int64_t)info.accepted, 1));
     sm_log(2, "seed %llu, context %d, %d threads, weights %.0f MB beyond the file, caches %.0f MB",
            (unsigned long long)info.seed, info.context, info.threads, (double)info.weight_bytes / 1e6,
            (double)info.kv_bytes / 1e6);
@@ -161,7 +175,7 @@ static sm_status print_stats(const run_args *a, const smelt_session *s, const tu
 }
 
 /* One prompt and its reply, or, when there is to be one, a chat that may begin with it. */
-static sm_status answer(run_args *a, smelt_model *m, const sm_str *first, bool chat, sm_err *err) {
+static sm_status answer(run_args *a, smelt_model *m, smelt_model *draft, const sm_str *first, bool chat, sm_err *err) {
     smelt_session_options o;
     smelt_sampling sampling;
     smelt_model_info info;
@@ -184,6 +198,7 @@ static sm_status answer(run_args *a, smelt_model *m, const sm_str *first, bool c
     SM_TRY_DONE(sampling_fill(&a->sampling, m, &sampling, err));
     fill_options(a, &info, n, stop, &sampling, &o);
     o.progress = true;
+    o.draft = draft;
     if (info.trained_context > 0 && a->k.ctx > info.trained_context)
         sm_log(1, "smelt: a context of %d: the model was trained for %d, and is likely to fail beyond", o.context,
                info.trained_context);
@@ -210,6 +225,8 @@ static bool from_stdin(const run_args *a) {
 /* Whether to chat; refuses what does not go together. */
 static sm_status check_args(const run_args *a, bool *chat, sm_err *err) {
     *chat = a->interactive || (!a->text && !a->file && isatty(STDIN_FILENO));
+    if (a->draft && a->lookup)
+        return SM_FAIL(err, SM_USAGE, "--lookup and --draft both guess: wanted one of them");
     if (a->request.chat && (a->text || a->file || a->system || a->interactive || a->raw))
         return SM_FAIL(err, SM_USAGE,
                        "--chat has the whole conversation: -p, -f, --system, -i and --raw do not go with it");
@@ -263,7 +280,7 @@ static sm_status read_prompt(const run_args *a, bool chat, sm_str *text, bool *g
 static sm_status run(void *args, sm_err *err) {
     run_args *a = args;
     sm_str text = SM_STR_INIT;
-    smelt_model *m = NULL;
+    smelt_model *m = NULL, *draft = NULL;
     smelt_error e;
     bool given, chat;
     sm_status st;
@@ -273,9 +290,12 @@ static sm_status run(void *args, sm_err *err) {
     smelt_model_options o = {.size = sizeof o, .tokenizer = a->tokenizer};
     if (smelt_model_open(a->k.pos[0], &o, &m, &e) != SMELT_OK)
         SM_TRY_DONE(cli_fail(&e, err));
+    if (a->draft && smelt_model_open(a->draft, NULL, &draft, &e) != SMELT_OK)
+        SM_TRY_DONE(cli_fail(&e, err));
     SM_TRY_DONE(read_prompt(a, chat, &text, &given, err)); /* a model that is missing is said before a prompt that is */
-    st = answer(a, m, given ? &text : NULL, chat, err);
+    st = answer(a, m, draft, given ? &text : NULL, chat, err);
 done:
+    smelt_model_free(&draft);
     smelt_model_free(&m);
     sm_str_free(&text);
     return st;

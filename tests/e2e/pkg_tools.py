@@ -44,8 +44,9 @@ def source(name):
 # ------------------------------------------------------------------ the program
 def smelt(*args, rc=0, timeout=300, **kw):
     """Runs the program; fails unless it exits with rc (a number or several; None: any)."""
-    r = subprocess.run([SMELT, *map(str, args)], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout,
-                       **kw)
+    if "input" not in kw:
+        kw["stdin"] = subprocess.DEVNULL
+    r = subprocess.run([SMELT, *map(str, args)], capture_output=True, text=True, timeout=timeout, **kw)
     wanted = (rc,) if isinstance(rc, int) else rc
     assert wanted is None or r.returncode in wanted, (args, r.returncode, r.stderr[-2000:])
     return r

@@ -5,25 +5,11 @@
  */
 #include "sweep.h"
 
-#include "api/api_int.h"
-#include "tiny_model.h"
+#include "tiny_open.h"
 
 enum { CTX = 64, LEN = 40, VOCAB_MAX = 128 };
 
 static const char *const backends[] = {"ref", "cpu"};
-
-/* A model without file and vocabulary. */
-static smelt_model *model_of(const tiny_spec *z) {
-    sm_err err = {0};
-    smelt_model *m = sm_alloc(sizeof *m);
-    m->l = sm_alloc(sizeof *m->l);
-    m->path = sm_alloc(8);
-    memcpy(m->path, "tiny", 5);
-    if (tiny_model(z, &m->l->graph, &err) != SM_OK)
-        fail_msg("%s", err.msg);
-    m->l->func = sm_graph_func(m->l->graph, NULL);
-    return m;
-}
 
 static smelt_sampling sampling(const smelt_model *m, double temp) {
     smelt_sampling p = {.size = sizeof p};
@@ -112,7 +98,7 @@ static void assert_same(smelt_session *s, const outcome *want, const char *what)
 }
 
 static void another_continuation(const tiny_spec *z, const char *backend) {
-    smelt_model *m = model_of(z);
+    smelt_model *m = tiny_open(z);
     int32_t a[LEN], b[LEN], made[16];
     text(z, 0, a);
     text(z, 1, b);
@@ -155,7 +141,7 @@ static void test_another_continuation(void **state) {
 
 static void test_limits(void **state) {
     (void)state;
-    smelt_model *m = model_of(&tiny_specs[1]);
+    smelt_model *m = tiny_open(&tiny_specs[1]);
     smelt_session *s = session(m, "cpu");
     int32_t a[LEN], many[CTX + 1] = {0};
     smelt_error e;
@@ -187,7 +173,7 @@ static void test_limits(void **state) {
 
 static void test_cancelled(void **state) {
     (void)state;
-    smelt_model *m = model_of(&tiny_specs[0]);
+    smelt_model *m = tiny_open(&tiny_specs[0]);
     smelt_session *s = session(m, "cpu");
     int32_t a[LEN];
     smelt_token t;
@@ -207,7 +193,7 @@ static void test_cancelled(void **state) {
 
 static void test_configure(void **state) {
     (void)state;
-    smelt_model *m = model_of(&tiny_specs[2]);
+    smelt_model *m = tiny_open(&tiny_specs[2]);
     smelt_session *s = session(m, "cpu");
     int32_t a[LEN], greedy[8], first[8], again[8];
     smelt_sampling p = sampling(m, 3.0);
@@ -262,7 +248,7 @@ static bool goes_back(void *ctx) {
 
 static void test_no_memory(void **state) {
     (void)state;
-    smelt_model *m = model_of(&tiny_specs[0]);
+    smelt_model *m = tiny_open(&tiny_specs[0]);
     int32_t a[LEN], b[LEN];
     text(&tiny_specs[0], 0, a);
     text(&tiny_specs[0], 1, b);
