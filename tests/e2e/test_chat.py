@@ -408,9 +408,12 @@ def test_suspended(models, home):
         t.expect("half")
         t.signal(signal.SIGTSTP)
         deadline = time.monotonic() + 20
-        while not t.restored() and time.monotonic() < deadline:
+        # a signal to go on that comes before the stop is lost
+        def stopped():
+            return os.waitid(os.P_PID, t.p.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+        while not (t.restored() and stopped()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert t.restored()
+        assert t.restored() and stopped()
         t.signal(signal.SIGCONT)
         t.expect("> half")
         t.line(" line")
